@@ -1,0 +1,1 @@
+"""A local chat assistant whose model can take back what it has begun to say."""

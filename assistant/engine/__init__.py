@@ -1,0 +1,1 @@
+"""The part that touches llama.cpp: from messages to events."""

@@ -1,0 +1,94 @@
+"""What a user may choose about loading a model and about a reply. None stands for the model's own value."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from assistant.settings import Settings
+from convert.errors import TakebackError
+from convert.reset_token import MAX_BIAS, MAX_HOLD_BACK
+
+AfterReset = Literal["rewind", "keep", "off"]
+AFTER_RESET = ("rewind", "keep", "off")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load a model. `ctx` in tokens; `threads` None means the machine's physical cores."""
+
+    ctx: int | None = None
+    threads: int | None = None
+    gpu_layers: int = 0
+    reset_token: str | None = None
+
+    def __post_init__(self) -> None:
+        _check("ctx", self.ctx, 16, 1 << 24)
+        _check("threads", self.threads, 1, 1024)
+        _check("gpu-layers", self.gpu_layers, -1, 1 << 16)
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """How to write a reply.
+
+    The sampling defaults suit a small model: at temperature 0.7 it stays varied; top-k 40 and top-p 0.9 cut
+    the long tail, in which a model of 135M parameters keeps much of its nonsense; min-p 0.05 cuts more where
+    the model is sure. A repeat penalty of 1.1 over the last 64 tokens keeps it out of loops, which small
+    models fall into; 1 is none. Temperature 0 takes the most likely token, after the penalty.
+    """
+
+    seed: int | None = None
+    temperature: float = 0.7
+    top_p: float = 0.9
+    min_p: float = 0.05
+    max_tokens: int | None = None
+    after_reset: AfterReset | None = None
+    reset_bias: float | None = None
+    max_resets: int = 4
+    hold_back: int | None = None
+    prefill: str = ""
+    show_discarded: bool = False
+    top_k: int = 40
+    repeat_penalty: float = 1.1
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check("seed", self.seed, 0, (1 << 32) - 1)
+        _check("temperature", self.temperature, 0, 100)
+        _check("top-p", self.top_p, 0, 1)
+        _check("min-p", self.min_p, 0, 1)
+        _check("max-tokens", self.max_tokens, 1, 1 << 24)
+        _check("reset-bias", self.reset_bias, -MAX_BIAS, MAX_BIAS)
+        _check("max-resets", self.max_resets, 0, 1_000)
+        _check("hold-back", self.hold_back, 0, MAX_HOLD_BACK)
+        _check("top-k", self.top_k, 0, 1 << 24)
+        _check("repeat-penalty", self.repeat_penalty, 0.1, 10)
+        if self.after_reset not in (*AFTER_RESET, None):
+            raise TakebackError(f"after-reset is {self.after_reset!r}; it must be one of rewind, keep, off")
+        if not all(self.stop):
+            raise TakebackError("a stop text is empty; leave it out")
+
+
+def _check(name: str, value: float | None, low: float, high: float) -> None:
+    """Raise TakebackError unless the value is None or from `low` to `high`."""
+    if value is not None and not (math.isfinite(value) and low <= value <= high):
+        raise TakebackError(f"{name} is {value}; it must be from {low:g} to {high:g}")
+
+
+def load_options(settings: Settings) -> LoadOptions:
+    """The part of the settings that loading a model needs."""
+    return LoadOptions(**_chosen(settings, LoadOptions))
+
+
+def generate_options(
+    settings: Settings, *, prefill: str = "", show_discarded: bool = False
+) -> GenerateOptions:
+    """The part of the settings that writing a reply needs, and what only this reply is asked for."""
+    chosen = _chosen(settings, GenerateOptions)
+    return GenerateOptions(**chosen, prefill=prefill, show_discarded=show_discarded)
+
+
+def _chosen(settings: Settings, options: type) -> dict[str, Any]:
+    """The settings that the user has made and that these options have, by name."""
+    values = ((field.name, getattr(settings, field.name, None)) for field in fields(options))
+    return {name: value for name, value in values if value is not None}
