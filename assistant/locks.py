@@ -30,7 +30,7 @@ class FileLock:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        if not _lock(handle):
+        if not _lock(handle) or not _is_at(self.path, handle):
             os.close(handle)
             return False
         self._handle = handle
@@ -41,6 +41,14 @@ class FileLock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Whether the locked file is still the one at its path: its last holder may have removed it meanwhile."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def wait_for(lock: FileLock, waiting: Callable[[], None]) -> None:

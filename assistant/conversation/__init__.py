@@ -1,0 +1,1 @@
+"""What was said: the store of chats, and which of it the model sees again."""

@@ -1,0 +1,108 @@
+"""Keeps a reply's row in the store in step with its events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from assistant.conversation.history import History
+from assistant.engine.events import Done, Error, Event, Reset, Text
+from convert.errors import TakebackError
+
+SECONDS_BETWEEN_WRITES = 1.0
+
+
+class Recording:
+    """One reply on its way into the store.
+
+    A store that fails does not end the reply: `problem` is called once, with one line for the user.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        chat: int,
+        vocab_sha256: str,
+        problem: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._history = history
+        self._vocab_sha256 = vocab_sha256
+        self._problem = problem
+        self._clock = clock
+        self._shown = ""
+        self._stored = ""
+        self._written_at = clock()
+        self._resets = 0
+        self._shown_resets = 0
+        self._settled = False
+        self._reply: int | None = None
+        self._try(lambda: self._begin(chat))
+
+    def feed(self, event: Event) -> None:
+        """Take the reply's next event. A reset is in the store, and the draft out of it, on return."""
+        if isinstance(event, Text):
+            self._shown += event.text
+            if self._clock() - self._written_at >= SECONDS_BETWEEN_WRITES:
+                self._grow()
+        elif isinstance(event, Reset):
+            self._resets += 1
+            self._shown_resets += bool(event.shown_chars or event.shown_prefill_chars)
+            self._forget()
+        elif isinstance(event, Done):
+            self._settle(event.text, event.reason, event.ids)
+        elif isinstance(event, Error):
+            self._settle(self._shown, "error", None)
+
+    def end(self) -> None:
+        """Finish the reply if no event did: it is then stored as far as it was shown."""
+        if not self._settled:
+            self._settle(self._shown, "error", None)
+
+    def _begin(self, chat: int) -> None:
+        self._reply = self._history.begin(chat)
+
+    def _grow(self) -> None:
+        self._written_at = self._clock()
+        self._stored = self._shown
+        self._try(lambda: self._history.grow(self._row, self._stored))
+
+    def _forget(self) -> None:
+        self._shown = ""
+        if self._stored:
+            self._stored = ""
+            self._try(lambda: self._history.take_back(self._row))
+
+    def _settle(self, text: str, reason: str, ids: tuple[int, ...] | None) -> None:
+        if not text.startswith(self._stored):
+            self._forget()
+        self._settled = True
+        self._shown = self._stored = ""
+        self._try(
+            lambda: self._history.settle(
+                self._row,
+                text,
+                reason=reason,
+                resets=self._resets,
+                shown_resets=self._shown_resets,
+                ids=ids or None,
+                vocab_sha256=self._vocab_sha256 if ids else None,
+            )
+        )
+
+    @property
+    def _row(self) -> int:
+        if self._reply is None:
+            raise TakebackError("this reply could not be stored from its beginning on")
+        return self._reply
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except TakebackError as error:
+            report, self._problem = self._problem, _ignore
+            report(f"This reply is not stored: {error}")
+
+
+def _ignore(problem: str) -> None:
+    """What is wrong with the store was said once already."""
