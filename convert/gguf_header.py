@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
@@ -105,6 +105,14 @@ GGML_TYPES: Mapping[int, tuple[str, int, int]] = MappingProxyType(
 """ggml's tensor types: name, elements a block, bytes a block."""
 
 
+class TypedValue(NamedTuple):
+    """A metadata value with its type; `element` is the type of an array's elements."""
+
+    type: ValueType
+    data: MetadataValue
+    element: ValueType | None = None
+
+
 @dataclass(frozen=True)
 class TensorInfo:
     """One tensor of a file. The shape is in torch's order, rows first; `offset` is from the file's start."""
@@ -120,13 +128,14 @@ class TensorInfo:
 class GGUFHeader:
     """All that a file says before its tensors' data.
 
-    `metadata` holds plain values (arrays as tuples); `types` holds for each key its type and, for an array,
-    the type of its elements. `header_sha256` is over the bytes from the file's start to `data_offset`.
+    `metadata` holds plain values (arrays as tuples), `typed` the same with their types; `places` says at
+    which byte of the file each value begins. `header_sha256` is over all bytes before `data_offset`.
     """
 
     version: int
     metadata: Mapping[str, MetadataValue]
-    types: Mapping[str, tuple[ValueType, ValueType | None]]
+    typed: Mapping[str, TypedValue]
+    places: Mapping[str, int]
     tensors: tuple[TensorInfo, ...]
     data_offset: int
     alignment: int
@@ -237,38 +246,38 @@ class _Parser:
         if version not in (2, 3):
             raise TakebackError(f"{self.name}: GGUF version {version} cannot be read (2 and 3 can)")
         tensor_count, value_count = self.number("Q"), self.number("Q")
-        metadata, types = self.values(value_count)
+        typed, places = self.values(value_count)
+        metadata = {key: value.data for key, value in typed.items()}
         alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
         if type(alignment) is not int or not 0 < alignment <= _MAX_ALIGNMENT or alignment & (alignment - 1):
             raise self.fail(f"an alignment of {clean_line(str(alignment)[:20])}")
         raw = self.tensor_infos(tensor_count)
         data_offset = aligned(self.at, alignment)
         tensors = self.placed(raw, data_offset, alignment)
-        digest = hashlib.sha256(self.data[:data_offset]).hexdigest()
         return GGUFHeader(
-            version,
-            MappingProxyType(metadata),
-            MappingProxyType(types),
-            tensors,
-            data_offset,
-            alignment,
-            digest,
+            version=version,
+            metadata=MappingProxyType(metadata),
+            typed=MappingProxyType(typed),
+            places=MappingProxyType(places),
+            tensors=tensors,
+            data_offset=data_offset,
+            alignment=alignment,
+            header_sha256=hashlib.sha256(self.data[:data_offset]).hexdigest(),
         )
 
-    def values(
-        self, count: int
-    ) -> tuple[dict[str, MetadataValue], dict[str, tuple[ValueType, ValueType | None]]]:
-        metadata: dict[str, MetadataValue] = {}
-        types: dict[str, tuple[ValueType, ValueType | None]] = {}
+    def values(self, count: int) -> tuple[dict[str, TypedValue], dict[str, int]]:
+        typed: dict[str, TypedValue] = {}
+        places: dict[str, int] = {}
         for _ in range(count):  # each turn takes bytes, so a false count ends at the end of the file
             key = self.text(_MAX_KEY_BYTES)
-            if key in metadata:
+            if key in typed:
                 raise self.fail(f"the key {clean_line(key[:80])} is there twice")
             kind = self.value_type()
             element = self.value_type() if kind is ValueType.ARRAY else None
-            metadata[key] = self.scalar(kind) if element is None else self.array(element)
-            types[key] = (kind, element)
-        return metadata, types
+            places[key] = self.at
+            value = self.scalar(kind) if element is None else self.array(element)
+            typed[key] = TypedValue(kind, value, element)
+        return typed, places
 
     def tensor_infos(self, count: int) -> list[tuple[str, tuple[int, ...], int, int]]:
         """Name, shape, type and offset into the data of each tensor, as the file has them."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from convert.errors import TakebackError
-from convert.gguf_header import GGUFHeader, ValueType
+from convert.gguf_header import GGUFHeader, TypedValue, ValueType
 from convert.untrusted import clean_line
 
 SCHEMA_VERSION = 1
@@ -104,7 +104,7 @@ def _from_keys(values: Mapping[str, Any]) -> ResetContract:
         value = values.get(_PREFIX + name, default)
         if type(value) is not kind:  # not isinstance: True is no id
             raise TakebackError(f"{_PREFIX}{name} is missing or no {kind.__name__}")
-        return cast(_T, value)
+        return value
 
     if get("schema_version", int) != SCHEMA_VERSION:
         raise TakebackError(f"{_PREFIX}schema_version is {get('schema_version', int)}, and only 1 is known")
@@ -247,20 +247,20 @@ def _finite(value: float) -> float:
         return math.inf
 
 
-def contract_metadata(contract: ResetContract) -> dict[str, tuple[ValueType, Any]]:
+def contract_metadata(contract: ResetContract) -> dict[str, TypedValue]:
     """The keys that a file with this contract carries, each with its type; the inverse of `read_contract`."""
-    values: dict[str, tuple[ValueType, Any]] = {
-        "schema_version": (ValueType.UINT32, SCHEMA_VERSION),
-        "reset_token_id": (ValueType.UINT32, contract.token_id),
-        "reset_token": (ValueType.STRING, contract.token),
-        "after_reset": (ValueType.STRING, contract.after_reset),
-        "reset_bias": (ValueType.FLOAT32, contract.reset_bias),
-        "hold_back": (ValueType.UINT32, contract.hold_back),
-        "calibrated": (ValueType.BOOL, contract.calibrated),
-        "method": (ValueType.STRING, contract.method),
+    values = {
+        "schema_version": TypedValue(ValueType.UINT32, SCHEMA_VERSION),
+        "reset_token_id": TypedValue(ValueType.UINT32, contract.token_id),
+        "reset_token": TypedValue(ValueType.STRING, contract.token),
+        "after_reset": TypedValue(ValueType.STRING, contract.after_reset),
+        "reset_bias": TypedValue(ValueType.FLOAT32, contract.reset_bias),
+        "hold_back": TypedValue(ValueType.UINT32, contract.hold_back),
+        "calibrated": TypedValue(ValueType.BOOL, contract.calibrated),
+        "method": TypedValue(ValueType.STRING, contract.method),
     }
     if contract.source_sha256:
-        values["source_sha256"] = (ValueType.STRING, contract.source_sha256)
+        values["source_sha256"] = TypedValue(ValueType.STRING, contract.source_sha256)
     if contract.reset_row_sha256:
-        values["reset_row_sha256"] = (ValueType.STRING, contract.reset_row_sha256)
+        values["reset_row_sha256"] = TypedValue(ValueType.STRING, contract.reset_row_sha256)
     return {_PREFIX + name: value for name, value in values.items()}
