@@ -54,7 +54,10 @@ def run_chats(args: argparse.Namespace) -> int:
 
 
 def _search(history: History, words: str) -> int:
-    for hit in history.search(words):
+    hits = history.search(words)
+    if not hits:
+        print("No message holds all of these words.", file=sys.stderr)
+    for hit in hits:
         print(f"{_line(hit.chat)}\n        {clean_line(hit.excerpt)}")
     return 0
 

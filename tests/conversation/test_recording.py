@@ -1,0 +1,100 @@
+"""A reply's row follows its events."""
+
+from pathlib import Path
+
+import pytest
+
+from assistant.conversation.history import History
+from assistant.conversation.recording import Recording
+from assistant.engine.events import Done, Error, Reset, Text
+from convert.errors import TakebackError
+
+
+def done(text: str, reason="stop", ids=(1, 2)) -> Done:
+    return Done(reason, text, len(ids), 0, 0, None, None, ids)
+
+
+def reset(shown: int) -> Reset:
+    return Reset(5, shown, 0, 1.0)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def history(tmp_path: Path):
+    with History(tmp_path / "history.db") as store:
+        yield store
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def recording(history: History, clock: Clock, problems: list[str] | None = None) -> tuple[Recording, int]:
+    chat = history.new_chat("hello")
+    report = problems.append if problems is not None else pytest.fail
+    return Recording(history, chat, "vocabulary", report, clock), chat
+
+
+def test_the_row_grows_at_most_once_a_second(history: History, clock: Clock) -> None:
+    reply, chat = recording(history, clock)
+    for second, stored in ((0.5, ""), (1.0, "ab"), (1.9, "ab"), (2.1, "abcd")):
+        clock.now = second
+        reply.feed(Text("abcd"[{0.5: 0, 1.0: 1, 1.9: 2, 2.1: 3}[second]]))
+        assert history.entries(chat)[-1].text == stored
+    reply.feed(done("abcde"))
+    assert history.entries(chat)[-1].text == "abcde"
+    assert history.entries(chat)[-1].vocab_sha256 == "vocabulary"
+
+
+def test_a_reset_is_counted_and_its_text_forgotten(history: History, clock: Clock) -> None:
+    reply, chat = recording(history, clock)
+    clock.now = 2
+    reply.feed(Text("draft"))
+    assert history.entries(chat)[-1].text == "draft"
+    reply.feed(reset(5))
+    assert history.entries(chat)[-1].text == ""
+    reply.feed(reset(0))
+    reply.feed(Text("good"))
+    reply.feed(done("good"))
+    last = history.entries(chat)[-1]
+    assert (last.text, last.resets, last.shown_resets, last.state) == ("good", 2, 1, "settled")
+
+
+def test_withheld_text_leaves_the_files(history: History, clock: Clock, tmp_path: Path) -> None:
+    reply, chat = recording(history, clock)
+    clock.now = 2
+    reply.feed(Text("canary-7f3a9"))
+    reply.feed(done("", "reset_limit", ()))
+    assert history.entries(chat)[-1].ids is None
+    assert not any(b"canary" in path.read_bytes() for path in tmp_path.glob("history.db*"))
+
+
+@pytest.mark.parametrize("finish", ["error", "end"])
+def test_a_reply_that_fails_keeps_what_was_shown(history: History, clock: Clock, finish: str) -> None:
+    reply, chat = recording(history, clock)
+    reply.feed(Text("half"))
+    if finish == "error":
+        reply.feed(Error("broke"))
+    reply.end()
+    last = history.entries(chat)[-1]
+    assert (last.text, last.state, last.reason) == ("half", "unfinished", "error")
+
+
+def test_a_store_that_fails_is_reported_once_and_ends_nothing(history: History, clock: Clock) -> None:
+    problems: list[str] = []
+    reply, _ = recording(history, clock, problems)
+    history._database.execute("PRAGMA query_only = ON").fetchall()
+    clock.now = 2
+    for event in (Text("a"), reset(1), Text("b"), done("b")):
+        reply.feed(event)
+    assert len(problems) == 1
+    assert "not stored" in problems[0]
+    with pytest.raises(TakebackError):
+        history.say(1, "x")
