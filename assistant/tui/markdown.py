@@ -1,0 +1,205 @@
+"""Markdown as blocks that can be drawn: text with styles, and what stands before its lines.
+
+Text of a model is never parsed as Textual's markup: blocks are built of plain text and style spans. Links are
+shown with their address and do nothing; images are their description and address; HTML is literal text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from textual.content import Content
+
+from assistant.tui.document import Block, Document
+from convert.untrusted import clean
+
+_PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+
+_STYLES = {"strong": "bold", "em": "italic", "s": "strike", "link": "underline"}
+_CODE = "$text-accent"
+_MARK = "$text-muted"
+_HEADING = "bold $text-primary"
+
+
+def render(text: str) -> Document:
+    """Lay out a whole text."""
+    return Document(list(_blocks(clean(text.replace("\r\n", "\n")))))
+
+
+class GrowingMarkdown:
+    """A text that grows at its end; each time only its last block is parsed again."""
+
+    def __init__(self) -> None:
+        self._finished: list[Block] = []
+        self._tail = ""
+
+    def append(self, text: str) -> None:
+        """Add text at the end."""
+        self._tail += clean(text)
+
+    def document(self) -> Document:
+        """Lay out the text so far."""
+        blocks = list(_blocks(self._tail, growing=True, began=bool(self._finished)))
+        last_line = blocks[-1].line if blocks else 0
+        if last_line > 0:
+            lines = self._tail.split("\n")
+            finished = "\n".join(lines[:last_line])
+            self._finished += list(_blocks(finished, began=bool(self._finished)))
+            self._tail = "\n".join(lines[last_line:])
+            blocks = [block for block in blocks if block.line == last_line]
+        return Document([*self._finished, *blocks])
+
+
+@dataclass
+class _Prefix:
+    """What stands before the lines of a list item or a quotation: once `first`, then `rest`."""
+
+    first: str
+    rest: str
+    used: bool = False
+
+
+@dataclass
+class _Walk:
+    """Where in the nesting of lists and quotations the walk over the tokens is."""
+
+    growing: bool
+    prefixes: list[_Prefix] = field(default_factory=list)
+    numbers: list[int | None] = field(default_factory=list)
+    line: int = 0
+    """The line at which the present top-level block begins."""
+    began: bool = False
+    """Whether there is a block before the next one."""
+    last: int = -1
+    """The line at which the last block's top-level block begins."""
+
+    def block(self, content: Content, *, tight: bool = False, wrap: bool = True) -> Block:
+        """A block here; a `tight` one has no empty line before it inside its list."""
+        first = "".join(p.rest if p.used else p.first for p in self.prefixes)
+        for prefix in self.prefixes:
+            prefix.used = True
+        rest = "".join(p.rest for p in self.prefixes)
+        gap = self.began and (not tight or self.line != self.last)
+        self.began, self.last = True, self.line
+        return Block(content, first, rest, gap=gap, wrap=wrap, line=self.line, prefix_style=_MARK)
+
+
+def _blocks(text: str, *, growing: bool = False, began: bool = False) -> Iterator[Block]:
+    """The blocks of a text, which is `growing` or whole, with or without something before it."""
+    walk = _Walk(growing, began=began)
+    tokens = _PARSER.parse(text)
+    position = 0
+    while position < len(tokens):
+        token = tokens[position]
+        if token.level == 0 and token.map and token.nesting >= 0:
+            walk.line = token.map[0]
+        if token.type == "table_open":
+            end = next(i for i in range(position, len(tokens)) if tokens[i].type == "table_close")
+            yield walk.block(_table(tokens[position:end]), wrap=False)
+            position = end
+        elif not _nest(token, walk):
+            yield from _leaf(tokens, position, walk)
+        position += 1
+
+
+def _nest(token: Token, walk: _Walk) -> bool:
+    """Take a token that begins or ends a list, an item or a quotation; whether it was one."""
+    match token.type:
+        case "bullet_list_open":
+            walk.numbers.append(None)
+        case "ordered_list_open":
+            walk.numbers.append(int(token.attrs.get("start", 1)))
+        case "bullet_list_close" | "ordered_list_close":
+            walk.numbers.pop()
+        case "list_item_open":
+            number = walk.numbers[-1]
+            marker = "• " if number is None else f"{number}. "
+            if number is not None:
+                walk.numbers[-1] = number + 1
+            walk.prefixes.append(_Prefix(marker, " " * len(marker)))
+        case "blockquote_open":
+            walk.prefixes.append(_Prefix("│ ", "│ ", used=True))
+        case "list_item_close" | "blockquote_close":
+            walk.prefixes.pop()
+        case _:
+            return False
+    return True
+
+
+def _leaf(tokens: list[Token], position: int, walk: _Walk) -> Iterator[Block]:
+    """The block of a token that holds text, if it does."""
+    token = tokens[position]
+    if token.type == "inline":
+        content = _inline(token.children or [])
+        opened = tokens[position - 1]
+        if opened.type == "heading_open":
+            content = content.stylize_before(_HEADING)
+        yield walk.block(content, tight=opened.hidden)
+    elif token.type in ("fence", "code_block"):
+        yield _code(token, walk)
+    elif token.type == "hr":
+        yield walk.block(Content("─" * 12).stylize(_MARK))
+
+
+def _code(token: Token, walk: _Walk) -> Block:
+    text = token.content.rstrip("\n")
+    language = token.info.split()[0] if token.info.split() else ""
+    content = Content(text).stylize(_CODE) if walk.growing or not language else _highlighted(text, language)
+    bar = _Prefix("▎ ", "▎ ", used=True)
+    walk.prefixes.append(bar)
+    block = walk.block(content, wrap=False)
+    walk.prefixes.pop()
+    return block
+
+
+def _highlighted(text: str, language: str) -> Content:
+    from textual.highlight import highlight  # noqa: PLC0415 - it brings pygments, which few replies need
+
+    return highlight(text, language=language)
+
+
+def _inline(children: Iterable[Token]) -> Content:
+    """A paragraph's text with its styles. A line break stays one: models mean it."""
+    parts: list[tuple[str, str]] = []
+    open_styles: list[str] = []
+    addresses: list[str] = []
+    for child in children:
+        if child.nesting == 1:
+            open_styles.append(_STYLES.get(child.tag if child.tag != "a" else "link", ""))
+            addresses.append(str(child.attrs.get("href", "")))
+        elif child.nesting == -1:
+            open_styles.pop()
+            if child.tag == "a" and addresses[-1] and addresses[-1] not in "".join(p for p, _ in parts):
+                parts.append((f" ({clean(addresses[-1])})", _MARK))
+            addresses.pop()
+        elif child.type in ("softbreak", "hardbreak"):
+            parts.append(("\n", ""))
+        elif child.type == "code_inline":
+            parts.append((child.content, " ".join([*open_styles, _CODE]).strip()))
+        elif child.type == "image":
+            parts.append((f"{child.content or 'image'} ({clean(str(child.attrs.get('src', '')))})", _MARK))
+        else:
+            parts.append((child.content, " ".join(open_styles).strip()))
+    return Content.assemble(*parts)
+
+
+def _table(tokens: list[Token]) -> Content:
+    """A table with its columns padded to their widest cell and a line under the head."""
+    rows: list[list[Content]] = []
+    for token in tokens:
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline":
+            rows[-1].append(_inline(token.children or []))
+    widths = [max(row[column].cell_length for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        Content("  ").join(
+            cell.pad_right(width - cell.cell_length) for cell, width in zip(row, widths, strict=True)
+        )
+        for row in rows
+    ]
+    rule = Content("  ".join("─" * width for width in widths)).stylize(_MARK)
+    return Content("\n").join([lines[0].stylize_before("bold"), rule, *lines[1:]])
