@@ -1,0 +1,187 @@
+"""The GGUF vocabulary of a checkpoint folder with a byte-level BPE tokenizer.json.
+
+Read are tokenizer.json, tokenizer_config.json, generation_config.json, config.json and chat_template.jinja:
+what transformers saves. The chat template is taken byte for byte.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from convert.checkpoint import Json, read_json
+from convert.errors import TakebackError
+from convert.gguf_header import TypedValue, ValueType
+from convert.pre_tokenizer import recognise
+from convert.untrusted import clean_line
+from convert.vocabulary import CONTROL, NORMAL, USER_DEFINED, Vocabulary, padded
+
+_MAX_TEMPLATE_BYTES = 1 << 20
+_KEY = "tokenizer.ggml."
+_ROLES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
+_MAX_ID = 1 << 24
+
+
+def folder_vocabulary(folder: Path, rows: int, config: Mapping[str, Json]) -> Vocabulary:
+    """Read a folder's vocabulary; `rows` is how many rows the embedding has, `config` its config.json.
+
+    Raises TakebackError for a kind of tokenizer that is not known, and for anything off, by name.
+    """
+    tokenizer = read_json(folder / "tokenizer.json")
+    settings = _optional(folder / "tokenizer_config.json")
+    generation = _optional(folder / "generation_config.json")
+    model = _byte_level_bpe(tokenizer)
+    tokens = {i: (text, NORMAL) for text, i in _vocab(model).items()}
+    tokens.update(_added(tokenizer, settings))
+    texts, types = padded(tokens, rows)
+    ids = {text: i for i, text in enumerate(texts)}
+    other = {
+        _KEY + "model": TypedValue(ValueType.STRING, "gpt2"),
+        _KEY + "pre": TypedValue(ValueType.STRING, recognise(tokenizer)),
+        _KEY + "merges": TypedValue(ValueType.ARRAY, _merges(model, ids), ValueType.STRING),
+        _KEY + "add_space_prefix": TypedValue(ValueType.BOOL, data=False),
+    }
+    special = _special_ids(ids, settings, generation, config)
+    other |= {key: TypedValue(ValueType.UINT32, i) for key, i in special.items()}
+    begins, ends = _framing(tokenizer)
+    other[_KEY + "add_bos_token"] = TypedValue(ValueType.BOOL, begins)
+    other[_KEY + "add_eos_token"] = TypedValue(ValueType.BOOL, ends)
+    other |= _templates(folder, settings)
+    return Vocabulary(texts, types, other)
+
+
+def _optional(path: Path) -> dict[str, Json]:
+    return read_json(path) if path.exists() else {}
+
+
+def _byte_level_bpe(tokenizer: Mapping[str, Json]) -> Mapping[str, Json]:
+    """The `model` part of a tokenizer.json, after a check that it is byte-level BPE without oddities."""
+    model = tokenizer.get("model")
+    if not isinstance(model, dict):
+        raise TakebackError("tokenizer.json: has no model")
+    kind = model.get("type", "BPE" if "merges" in model else None)
+    if kind != "BPE" or model.get("byte_fallback"):
+        raise TakebackError(
+            f"tokenizer.json: a {clean_line(str(kind)[:40])} tokenizer of SentencePiece's kind cannot be "
+            "converted; byte-level BPE can"
+        )
+    odd = [name for name in ("continuing_subword_prefix", "end_of_word_suffix", "dropout") if model.get(name)]
+    if odd:
+        raise TakebackError(f"tokenizer.json: {odd[0]} is set, which llama.cpp's BPE does not know")
+    return model
+
+
+def _vocab(model: Mapping[str, Json]) -> dict[str, int]:
+    vocab = model.get("vocab")
+    if not isinstance(vocab, dict) or not all(type(i) is int and 0 <= i < _MAX_ID for i in vocab.values()):
+        raise TakebackError("tokenizer.json: its vocabulary is no table of tokens and ids")
+    if len(set(vocab.values())) < len(vocab):
+        raise TakebackError("tokenizer.json: two tokens of its vocabulary have one id")
+    return vocab
+
+
+def _added(tokenizer: Mapping[str, Json], settings: Mapping[str, Json]) -> dict[int, tuple[str, int]]:
+    """Id → text and type of the added tokens, of tokenizer.json and of tokenizer_config.json."""
+    listed = tokenizer.get("added_tokens") or []
+    more = settings.get("added_tokens_decoder") or {}
+    if not isinstance(listed, list) or not isinstance(more, dict):
+        raise TakebackError("tokenizer.json: added_tokens is no list")
+    entries = [(entry.get("id"), entry) for entry in listed if isinstance(entry, dict)]
+    entries += [(int(i), entry) for i, entry in more.items() if i.isdecimal() and isinstance(entry, dict)]
+    added: dict[int, tuple[str, int]] = {}
+    for i, entry in entries:
+        text = entry.get("content")
+        if type(i) is not int or not 0 <= i < _MAX_ID or not isinstance(text, str) or not text:
+            raise TakebackError("tokenizer.json: an added token has no id or no text")
+        kind = CONTROL if entry.get("special") else USER_DEFINED
+        if added.setdefault(i, (text, kind)) != (text, kind):
+            raise TakebackError(
+                f"tokenizer_config.json: the token {i:,} is not what tokenizer.json says; save both again"
+            )
+    return added
+
+
+def _merges(model: Mapping[str, Json], ids: Mapping[str, int]) -> tuple[str, ...]:
+    """The merges, in order, as llama.cpp reads them: two tokens with a space between."""
+    merges: list[str] = []
+    given = model.get("merges")
+    if not isinstance(given, list):
+        raise TakebackError("tokenizer.json: its merges are no list")
+    for merge in given:
+        pair = merge.split(" ") if isinstance(merge, str) else merge
+        sound = isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+        if not sound or " " in pair[0] + pair[1]:
+            raise TakebackError("tokenizer.json: a merge is not two tokens")
+        if not {pair[0], pair[1], pair[0] + pair[1]} <= ids.keys():
+            raise TakebackError(
+                f"tokenizer.json: a merge makes {clean_line((pair[0] + pair[1])[:40])}, no token"
+            )
+        merges.append(f"{pair[0]} {pair[1]}")
+    return tuple(merges)
+
+
+def _special_ids(
+    ids: Mapping[str, int],
+    settings: Mapping[str, Json],
+    generation: Mapping[str, Json],
+    config: Mapping[str, Json],
+) -> dict[str, int]:
+    """The ids of beginning, end, unknown and padding. One that is missing would get llama.cpp's own default.
+
+    generation_config.json may list several ends: what is not the tokenizer's own end of text becomes the end
+    of a turn and the end of a message.
+    """
+    found: dict[str, int] = {}
+    for theirs, ours in _ROLES.items():
+        given = settings.get(f"{theirs}_token")
+        text = given.get("content") if isinstance(given, dict) else given
+        fallback = config.get(f"{theirs}_token_id")
+        if isinstance(text, str) and text in ids:
+            found[ours] = ids[text]
+        elif type(fallback) is int and 0 <= fallback < len(ids):
+            found[ours] = fallback
+    ends = [
+        i for source in (generation, config) for i in _id_list(source.get("eos_token_id")) if i < len(ids)
+    ]
+    if "eos" not in found and not ends:
+        raise TakebackError("tokenizer_config.json: names no eos_token, so no reply would ever end")
+    found.setdefault("eos", ends[0] if ends else 0)
+    found.setdefault("bos", found["eos"])
+    others = [i for i in dict.fromkeys(ends) if i != found["eos"]]
+    found |= dict(zip(("eot", "eom"), others, strict=False))
+    return {f"{_KEY}{role}_token_id": i for role, i in found.items()}
+
+
+def _id_list(given: Json) -> list[int]:
+    values = given if isinstance(given, list) else [given]
+    return [i for i in values if type(i) is int and i >= 0]
+
+
+def _framing(tokenizer: Mapping[str, Json]) -> tuple[bool, bool]:
+    """Whether tokenizing puts a beginning before a text, and an end behind it."""
+    post = tokenizer.get("post_processor") or {}
+    steps = post.get("processors", []) if post.get("type") == "Sequence" else [post]
+    for step in steps:
+        if isinstance(step, dict) and step.get("type") == "TemplateProcessing":
+            kinds = ["SpecialToken" in part for part in step.get("single", [])]
+            return bool(kinds and kinds[0]), bool(kinds and kinds[-1] and len(kinds) > 1)
+    return False, False
+
+
+def _templates(folder: Path, settings: Mapping[str, Json]) -> dict[str, TypedValue]:
+    """The chat template; chat_template.jinja wins over tokenizer_config.json, as in transformers."""
+    path = folder / "chat_template.jinja"
+    given = settings.get("chat_template")
+    if path.exists():
+        if path.stat().st_size > _MAX_TEMPLATE_BYTES:
+            raise TakebackError(f"{path}: larger than a mebibyte")
+        try:
+            given = path.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            raise TakebackError(f"{path}: not UTF-8") from error
+    if isinstance(given, list):  # several, by name
+        named = {entry.get("name"): entry.get("template") for entry in given if isinstance(entry, dict)}
+        given = named.get("default")
+    if given is None:
+        return {}
+    if not isinstance(given, str):
+        raise TakebackError(f"{folder / 'tokenizer_config.json'}: chat_template is no text")
+    return {"tokenizer.chat_template": TypedValue(ValueType.STRING, given)}

@@ -1,0 +1,139 @@
+"""One tensor of the result, made chunk by chunk: rows moved, an adapter added, rows replaced, another type.
+
+Where nothing but the place changes, bytes are copied and never become numbers.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from convert import numbers
+from convert.adapter import Lora, Rows
+from convert.checkpoint import StoredTensor
+from convert.errors import TakebackError
+from convert.gguf_header import tensor_nbytes
+from convert.numbers import Bytes, Floats
+
+_CHUNK_ELEMENTS = 1 << 20
+
+
+@dataclass(frozen=True)
+class OutputTensor:
+    """A tensor to be written and what it is made of.
+
+    `heads` is the number of heads whose rows the result has in llama.cpp's rotary order; `moved` says that
+    the source has them in that order already, so that only the adapter's must move. The source is None for
+    a tensor whose values are given in `made`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    ggml_type: int
+    source: StoredTensor | None = None
+    made: Floats | None = None
+    heads: int | None = None
+    moved: bool = False
+    lora: Lora | None = None
+    rows: Rows | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in the file."""
+        return tensor_nbytes(self.shape, self.ggml_type)
+
+    @property
+    def copied(self) -> bool:
+        """Whether each byte is one of the source's, in the source's order."""
+        whole = self.lora is None and self.rows is None and self.source is not None
+        moves = self.heads is not None and not self.moved
+        return whole and not moves and self.source is not None and self.source.ggml_type == self.ggml_type
+
+
+def head_order(rows: int, heads: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Which row of a checkpoint stands at each row of the file: the two halves of each head alternate."""
+    return np.arange(rows).reshape(heads, 2, -1).swapaxes(1, 2).reshape(-1)
+
+
+def chunks(tensor: OutputTensor, seen: Callable[[Bytes], None]) -> Iterator[Bytes]:
+    """Yield the tensor's bytes in order; `seen` is shown every byte of the source, once and in order."""
+    if tensor.made is not None:
+        yield numbers.encode(tensor.made.reshape(-1, tensor.shape[-1]), tensor.ggml_type)
+        return
+    source = tensor.source
+    if source is None:
+        raise ValueError("a tensor without a source")
+    change = _Change(tensor, source)
+    total = math.prod(tensor.shape[:-1] if len(tensor.shape) > 1 else tensor.shape)
+    step = _rows_a_chunk(tensor, total)
+    for first in range(0, total, step):
+        raw = source.read(first, max(0, min(step, source.rows - first)))
+        seen(raw)
+        yield change.apply(raw, first, min(step, total - first))
+
+
+def _rows_a_chunk(tensor: OutputTensor, total: int) -> int:
+    """As many rows as fit a chunk; whole heads where rows move within a head."""
+    wanted = max(1, _CHUNK_ELEMENTS // (tensor.shape[-1] if len(tensor.shape) > 1 else 1))
+    if tensor.heads is None:
+        return wanted
+    if total % tensor.heads or total // tensor.heads % 2:
+        raise TakebackError(f"{tensor.name}: {total:,} rows are not {tensor.heads} heads of an even size")
+    size = total // tensor.heads
+    return max(1, wanted // size) * size
+
+
+class _Change:
+    """What happens to the rows of one tensor; holds the adapter's part of it as float32."""
+
+    def __init__(self, tensor: OutputTensor, source: StoredTensor) -> None:
+        self.tensor = tensor
+        self.source = source
+        self.a, self.b = _factors(tensor, source)
+        self.new: dict[int, Floats] = {}
+        if tensor.rows is not None:
+            self.new = dict(zip(tensor.rows.ids, tensor.rows.values.values(), strict=True))
+
+    def apply(self, raw: Bytes, first: int, count: int) -> Bytes:
+        """Make rows `first` to `first + count` of the result from those that the source has of them."""
+        heads, wanted = self.tensor.heads, self.tensor.ggml_type
+        new = {i - first: row[None] for i, row in self.new.items() if first <= i < first + count}
+        if heads is not None and not self.tensor.moved:
+            raw = raw[head_order(len(raw), heads * len(raw) // self.source.rows)]
+        if self.source.ggml_type == wanted and self.b is None:
+            return _with_rows(raw, count, {i: numbers.encode(row, wanted) for i, row in new.items()})
+        values = numbers.decode(raw, self.source.number_type())
+        if self.a is not None and self.b is not None and len(raw):
+            values = values + self.b[first : first + len(raw)] @ self.a
+        values = _with_rows(values, count, new)
+        return numbers.encode(values.reshape(1, -1) if len(self.tensor.shape) == 1 else values, wanted)
+
+
+def _factors(tensor: OutputTensor, source: StoredTensor) -> tuple[Floats | None, Floats | None]:
+    """The change as a [r, in] and scale x b [out, r], in the result's row order."""
+    lora = tensor.lora
+    if lora is None:
+        return None, None
+    a, b = lora.a.values(), lora.b.values()
+    if lora.of_embedding:
+        a, b = b.T, a.T
+    if (len(b), a.shape[1]) != source.shape:
+        raise TakebackError(
+            f"{tensor.name}: the adapter's change is {len(b)}x{a.shape[1]}, the tensor is not"
+        )
+    if tensor.heads is not None:
+        b = b[head_order(len(b), tensor.heads)]
+    return np.ascontiguousarray(a), np.ascontiguousarray(b * np.float32(lora.scale))
+
+
+def _with_rows(old: np.ndarray, count: int, new: dict[int, np.ndarray]) -> np.ndarray:
+    """The first `count` rows with those in `new` put in their places."""
+    if not new:
+        return old
+    width = next(iter(new.values())).shape[1]
+    result = np.empty((count, width), next(iter(new.values())).dtype)
+    result[: len(old)] = old
+    for i, row in new.items():
+        result[i] = row[0]
+    return result
