@@ -14,16 +14,7 @@ from typing import Any, Literal, get_args
 from convert.errors import TakebackError
 
 ENVIRONMENT_PREFIX = "TAKEBACK_"
-_WORDS = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
+_YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 @dataclass(frozen=True)
@@ -102,10 +93,10 @@ def _convert(value: object, name: str, where: str) -> Any:  # noqa: ANN401 (one 
     """Turn a variable's text or a TOML value into the field's type."""
     kinds = get_args(_FIELDS[name])
     if bool in kinds:
-        found = value if isinstance(value, bool) else _WORDS.get(str(value).lower())
-        if found is None:
+        word = str(value).lower()
+        if word not in _YES + _NO:
             raise TakebackError(f"{where} is {value!r}; it must be true or false")
-        return found
+        return word in _YES
     for kind in (int, float):
         if kind in kinds:
             try:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 Reason = Literal["stop", "length", "cancelled", "reset_limit", "context_full"]
-"""Why a reply ended: its end-of-turn token or a stop text, `max_tokens`, the user, too many resets, or no room."""
+"""Why a reply ended: by itself or at a stop text, at `max_tokens`, by the user, too many resets, no room."""
 
 
 @dataclass(frozen=True, slots=True)

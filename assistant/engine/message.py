@@ -13,7 +13,7 @@ _MAX_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Message:
-    """One message. `ids` are the token ids that a model generated for it, of the vocabulary `vocab_sha256`."""
+    """One message. `ids` are what a model generated for it, in the vocabulary `vocab_sha256`."""
 
     role: str
     content: str

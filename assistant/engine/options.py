@@ -62,7 +62,7 @@ class GenerateOptions:
         _check("max-resets", self.max_resets, 0, 1_000)
         _check("hold-back", self.hold_back, 0, MAX_HOLD_BACK)
         _check("top-k", self.top_k, 0, 1 << 24)
-        _check("repeat-penalty", self.repeat_penalty, 0.1, 10)
+        _check("repeat-penalty", self.repeat_penalty, 1, 10)
         if self.after_reset not in (*AFTER_RESET, None):
             raise TakebackError(f"after-reset is {self.after_reset!r}; it must be one of rewind, keep, off")
         if not all(self.stop):

@@ -1,0 +1,131 @@
+"""What the model has read, and going back in it, whatever kind of memory the model has."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+from assistant.engine.libllama import Context
+from assistant.engine.threads import Pace
+
+
+class Memory:
+    """A context together with the ids it holds, in order, from position 0."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._ids: list[int] = []
+        self._mark: tuple[int, bytearray] | None = None  # a length, and the state that cannot be truncated
+        self._pace = Pace(context.threads)
+
+    @property
+    def room(self) -> int:
+        """How many more tokens fit."""
+        return self._context.length - len(self._ids)
+
+    @property
+    def length(self) -> int:
+        """How many tokens are held."""
+        return len(self._ids)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._context.cancelled
+
+    def hold(self, ids: Sequence[int]) -> int:
+        """Forget what `ids` do not begin with; returns how many of them are held.
+
+        At least the last is left to read, since the memory has no logits.
+        """
+        common = 0
+        for held, wanted in zip(self._ids, ids[:-1], strict=False):
+            if held != wanted:
+                break
+            common += 1
+        if common < len(self._ids) and not self._go_back(common):
+            self.forget()
+        return len(self._ids)
+
+    def read(self, ids: Sequence[int]) -> Iterator[int]:
+        """Decode tokens after those held, and yield after each chunk how many are done.
+
+        Raises Cancelled, and TakebackError; then what was decoded until then is held.
+        """
+        for start in range(0, len(ids), self._context.chunk):
+            part = list(ids[start : start + self._context.chunk])
+            self._decode(part)
+            yield start + len(part)
+
+    def step(self, token: int) -> None:
+        """Decode one token, and see to the number of threads by the time it took."""
+        started = time.perf_counter()
+        self._decode([token])
+        threads = self._pace.observe(time.perf_counter() - started)
+        if threads:
+            self._context.set_threads(threads)
+
+    def _decode(self, ids: list[int]) -> None:
+        try:
+            self._context.decode(ids)
+        except Exception:
+            # Cut off within the chunk: a plain memory holds what its end says, a recurrent one is undefined.
+            if self._context.model.recurrent:
+                self.forget()
+            else:
+                self._ids += ids
+                self._drop(self._context.end)
+            raise
+        self._ids += ids
+
+    def mark(self) -> None:
+        """Remember this place, the reply's start. Costs nothing where the memory can truncate."""
+        model = self._context.model
+        if model.window or model.recurrent:
+            self._mark = (len(self._ids), self._context.save(partial=True))
+
+    def rewind(self, length: int) -> None:
+        """Hold only the first `length` tokens: by truncation, else from the mark, else by reading them again.
+
+        There are no logits afterwards. The bytes of what was forgotten stay in the memory until `scrub`.
+        """
+        wanted = self._ids[:length]
+        if not self._go_back(length):
+            self.forget()
+        for _ in self.read(wanted[len(self._ids) :]):
+            pass
+
+    def _go_back(self, length: int) -> bool:
+        """Hold at most the first `length` tokens, and as many of them as can be; False if it holds too many."""
+        if self._context.truncate(length):
+            self._drop(length)
+            return True
+        if self._mark is None or self._mark[0] > length:
+            return False
+        marked, state = self._mark
+        if not (self._context.load(state, partial=True) and self._context.truncate(marked)):
+            return False
+        self._drop(marked)
+        return True
+
+    def _drop(self, length: int) -> None:
+        """Note that only the first `length` tokens are held. A mark is of use only while all before it is held."""
+        del self._ids[length:]
+        if self._mark and self._mark[0] > length:
+            self._mark = None
+
+    def scrub(self, length: int) -> None:
+        """Hold only the first `length` tokens, and nothing of any other in the memory's bytes."""
+        self.rewind(length)
+        state = self._context.save()
+        wanted, self._ids = self._ids, []
+        self._context.clear()
+        if self._context.load(state):
+            self._ids = wanted
+            return
+        self._context.clear()
+        for _ in self.read(wanted):
+            pass
+
+    def forget(self) -> None:
+        """Hold nothing, not even in the memory's bytes."""
+        self._context.clear()
+        self._drop(0)

@@ -1,0 +1,212 @@
+"""Messages to token ids, by the model's own chat template, so that the prompt is data.
+
+The template renders with placeholders where the messages' contents belong; the contents never meet it. Its own
+text is then read with control tokens, the contents without. So nothing that a user types, a file holds or a
+model has said can become a control token, whatever it looks like.
+"""
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import CallBlock, Node
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from assistant.engine.message import Message
+from assistant.engine.vocabulary import Vocabulary
+from convert.errors import TakebackError
+from convert.untrusted import clean, clean_line
+
+_MAX_RENDERED = 1 << 20
+_EDGES = re.compile(r"(\s*)(.*?)(\s*)\Z", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A piece of the prompt: the template's own text, or the content of the message at `index`."""
+
+    text: str
+    index: int | None = None
+
+
+class _GenerationTag(Extension):
+    """The tag `generation`, which some templates put around replies for training: its content, unchanged."""
+
+    tags = {"generation"}  # noqa: RUF012 (Jinja's own convention)
+
+    def parse(self, parser: Parser) -> Node:
+        """Parse up to `endgeneration`."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return CallBlock(self.call_method("_same"), [], [], body).set_lineno(line)
+
+    def _same(self, caller: Any) -> str:  # noqa: ANN401 (Jinja's macro)
+        return str(caller())
+
+
+class PromptTemplate:
+    """A chat template and the vocabulary that its prompts are in.
+
+    Raises TakebackError if there is no template or it is not valid.
+    """
+
+    def __init__(self, source: str | None, vocabulary: Vocabulary, vocab_sha256: str) -> None:
+        if not source:
+            raise TakebackError("the model's file has no chat template; choose a chat model")
+        self._vocabulary = vocabulary
+        self._vocab_sha256 = vocab_sha256
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationTag]
+        )
+        environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(str(form))
+        try:
+            self._template = environment.from_string(source)
+        except (jinja2.TemplateError, RecursionError) as error:
+            raise TakebackError(f"the model's chat template is not valid: {_line(error)}") from error
+
+    def ids(self, messages: Sequence[Message]) -> list[int]:
+        """The conversation's ids, up to the start of the next reply.
+
+        Raises TakebackError if the template refuses the conversation.
+        """
+        return self.join(self.parts(messages), messages)
+
+    def parts(self, messages: Sequence[Message]) -> list[_Part]:
+        """The prompt as text, in pieces. A template that knows no system message gets it with the first one."""
+        try:
+            return self._render(messages)
+        except TakebackError:
+            if len(messages) < 2 or messages[0].role != "system":
+                raise
+            merged = replace(messages[1], content=f"{messages[0].content}\n\n{messages[1].content}", ids=None)
+            shifted = self._render([merged, *messages[2:]])
+            # The merged content is the first one: say so by an index that `join` looks up in the same way.
+            return [_Part(merged.content, -1) if part.index == 0 else _shift(part) for part in shifted]
+
+    def _render(self, messages: Sequence[Message]) -> list[_Part]:
+        nonce = secrets.token_hex(8)
+        edges = [_EDGES.match(message.content) for message in messages]
+        marked = [
+            {"role": m.role, "content": f"{e[1]}\ue000{nonce}.{i}\ue001{e[3]}" if e else ""}
+            for i, (m, e) in enumerate(zip(messages, edges, strict=True))
+        ]
+        rendered = self._run(marked)
+        parts: list[_Part] = []
+        pieces = re.split(f"\ue000{nonce}\\.([0-9]+)\ue001", rendered)
+        before, rest = pieces[0], iter(pieces[1:])
+        for number, after in zip(rest, rest, strict=True):
+            index = int(number)
+            found = edges[index]
+            assert found is not None
+            # White space at the content's edges went through the template, which may have taken it off.
+            head = found[1] if before.endswith(found[1]) else ""
+            tail = found[3] if after.startswith(found[3]) else ""
+            parts.append(_Part(before.removesuffix(head)))
+            parts.append(_Part(f"{head}{found[2]}{tail}", index))
+            before = after.removeprefix(tail)
+        return [part for part in [*parts, _Part(before)] if part.text]
+
+    def _run(self, messages: list[dict[str, str]]) -> str:
+        rendered = []
+        size = 0
+        vocabulary = self._vocabulary
+        try:
+            for piece in self._template.generate(
+                messages=messages,
+                add_generation_prompt=True,
+                bos_token="" if vocabulary.bos is None else vocabulary.text(vocabulary.bos),
+                eos_token="" if vocabulary.eos is None else vocabulary.text(vocabulary.eos),
+                tools=None,
+                documents=None,
+            ):
+                size += len(piece)
+                if size > _MAX_RENDERED:
+                    raise TakebackError("the model's chat template writes without end")
+                rendered.append(piece)
+        except TakebackError:
+            raise
+        except Exception as error:  # the template is the file's own program and may fail in any way
+            message = f"the model's chat template refuses this conversation: {_line(error)}"
+            raise TakebackError(message) from error
+        return "".join(rendered)
+
+    def join(self, parts: Sequence[_Part], messages: Sequence[Message]) -> list[int]:
+        """The ids of a rendered prompt: kept ids where a reply has them, else its text read anew."""
+        ids: list[int] = []
+        for part in parts:
+            if part.index is None:
+                ids += self._read(part.text, ids, special=True)
+            elif part.index >= 0 and self._keeps(messages[part.index], part.text):
+                ids += messages[part.index].ids or ()
+            else:
+                ids += self.content(part.text, ids)
+        bos = self._vocabulary.bos
+        if self._vocabulary.adds_bos and bos is not None and ids[:1] != [bos]:
+            ids.insert(0, bos)
+        return ids
+
+    def _keeps(self, message: Message, text: str) -> bool:
+        """Whether the message's ids still say its text, in this vocabulary."""
+        if not message.ids or message.vocab_sha256 != self._vocab_sha256:
+            return False
+        if not all(0 <= token < self._vocabulary.size for token in message.ids):
+            return False
+        said = b"".join(map(self._vocabulary.piece, message.ids)).decode("utf-8", "replace")
+        return clean(said) == text
+
+    def content(self, text: str, before: Sequence[int]) -> list[int]:
+        """The ids of text that is not the template's, after the ids `before`: none is a control token."""
+        ids: list[int] = []
+        for piece in self._harmless(text):
+            ids += self._read(piece, [*before[-1:], *ids], special=False)
+        if any(map(self._vocabulary.is_control, ids)):
+            raise TakebackError(
+                "the tokenizer made a control token of ordinary text; this model is not safe to use"
+            )
+        return ids
+
+    def _harmless(self, text: str) -> list[str]:
+        """Split the text inside each marker that the tokenizer would match without being asked."""
+        markers = [marker for marker in self._vocabulary.markers if marker in text]
+        if not markers:
+            return [text]
+        inside = re.compile("|".join(f"(?<={re.escape(m[:2])})(?={re.escape(m[2:])})" for m in markers))
+        return [piece for piece in inside.split(text) if piece]
+
+    def _read(self, text: str, before: Sequence[int], *, special: bool) -> list[int]:
+        """Tokenize one piece as it would be read after `before`.
+
+        A sentencepiece vocabulary puts a space before the text of each call. That is right at the start and
+        after a control token, and wrong elsewhere: there the text is read after a line break, whose ids are
+        then taken off. No merge reaches over a line break, which is a byte token; if one does, the space stays.
+        """
+        vocabulary = self._vocabulary
+        if not vocabulary.puts_space or not before or vocabulary.is_control(before[-1]):
+            return vocabulary.tokenize(text, special=special)
+        lead = vocabulary.tokenize("\n")
+        ids = vocabulary.tokenize("\n" + text, special=special)
+        if ids[: len(lead)] == lead:
+            return ids[len(lead) :]
+        return vocabulary.tokenize(text, special=special)
+
+
+def _shift(part: _Part) -> _Part:
+    """The part of a conversation whose system message was merged away, counted with it."""
+    return part if part.index is None else replace(part, index=part.index + 1)
+
+
+def _refuse(message: object) -> NoReturn:
+    """What templates call as `raise_exception`."""
+    raise jinja2.TemplateError(str(message))
+
+
+def _line(error: BaseException) -> str:
+    return clean_line(str(error)[:200]) or type(error).__name__

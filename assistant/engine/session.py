@@ -1,0 +1,172 @@
+"""One loaded model and its context, for one thread."""
+
+import secrets
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from assistant.engine.events import Error, Event
+from assistant.engine.generate import ResetRule, generate
+from assistant.engine.libllama import Context, Model
+from assistant.engine.memory import Memory
+from assistant.engine.message import Message, check_messages
+from assistant.engine.options import GenerateOptions, LoadOptions
+from assistant.engine.prompt import PromptTemplate
+from assistant.engine.rewind import Reply
+from assistant.engine.sampler import Sampler
+from assistant.engine.threads import physical_cores
+from assistant.engine.vocabulary import Vocabulary, vocabulary_sha256
+from assistant.engine.voice import Voice
+from convert.errors import TakebackError
+from convert.gguf_header import read_header
+from convert.progress import Progress
+from convert.reset_token import ResetContract, read_contract
+from convert.untrusted import clean_line
+
+DEFAULT_CONTEXT = 4_096
+"""Tokens, where the user asks for none: enough for a long chat, and small enough for any machine."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a session knows of its model. `contract` is None for a model that cannot take back.
+
+    `context_length` is in tokens. `note` is one line for the user about the reset token, or None.
+    """
+
+    name: str
+    path: Path
+    context_length: int
+    contract: ResetContract | None
+    note: str | None
+    vocab_sha256: str
+
+
+class Session:
+    """A model that answers conversations, one at a time. Use it in one thread; only `cancel` is for any.
+
+    Open it with `Session.open`, and close it or use it as a context manager.
+    """
+
+    def __init__(self, info: ModelInfo, model: Model, context: Context) -> None:
+        self.info = info
+        self.model = model
+        self.context = context
+        self.vocabulary = Vocabulary(model)
+        self.template = PromptTemplate(model.template, self.vocabulary, info.vocab_sha256)
+        self.memory = Memory(context)
+        self._running: Generator[Event, None, None] | None = None
+        self._closing = False
+
+    @classmethod
+    def open(cls, path: Path, options: LoadOptions | None = None, progress: Progress | None = None) -> Self:
+        """Load a model.
+
+        Raises TakebackError if the file is damaged, or is no chat model that llama.cpp knows.
+        """
+        options = options or LoadOptions()
+        header = read_header(path)
+        contract, note = read_contract(header, options.reset_token)
+        model = Model(path, gpu_layers=options.gpu_layers, progress=progress)
+        if model.n_vocab < 1:
+            raise TakebackError(f"{path}: it has no vocabulary")
+        threads = options.threads or physical_cores()
+        n_ctx = min(options.ctx or DEFAULT_CONTEXT, model.trained_context)
+        context = Context(model, n_ctx=n_ctx, threads=threads)
+        name = clean_line(str(header.metadata.get("general.name") or path.stem))
+        info = ModelInfo(name, path, context.length, contract, note, vocabulary_sha256(header))
+        session = cls(info, model, context)
+        if contract and (contract.token_id >= model.n_vocab or session.vocabulary.is_end(contract.token_id)):
+            session.close()
+            raise TakebackError(f"{path}: llama.cpp takes its reset token for an end of the reply")
+        return session
+
+    def generate(
+        self, messages: Sequence[Message], options: GenerateOptions | None = None
+    ) -> Generator[Event, None, None]:
+        """Write the next reply; the events are those of `assistant.engine.events`, ending in Done or Error.
+
+        A `cancel` from now on is for this reply. When the iterator is used up or closed, nothing of a draft is
+        left in the context. Starting another reply ends the one before.
+        """
+        if self._closing:
+            raise ValueError("the session is closed")
+        self._end_running()
+        self.context.uncancel()
+        self._running = running = self._generate(list(messages), options or GenerateOptions())
+        return running
+
+    def _generate(self, messages: list[Message], options: GenerateOptions) -> Generator[Event, None, None]:
+        try:
+            check_messages(messages)
+            prompt = self.template.ids(messages)
+            prefill = self.template.content(options.prefill, prompt) if options.prefill else []
+            seed = secrets.randbits(32) if options.seed is None else options.seed
+            contract = self.info.contract
+            sampler = Sampler(self.context, options, seed)
+            reply = Reply(
+                hold_back=self._hold_back(options),
+                max_tokens=options.max_tokens,
+                max_resets=options.max_resets,
+                stops=options.stop,
+                show_discarded=options.show_discarded,
+            )
+            voice = Voice(self.info.name, self.memory, self.vocabulary, sampler, self._resume)
+            rule = ResetRule()
+            if contract:
+                bias = contract.reset_bias if options.reset_bias is None else options.reset_bias
+                rule = ResetRule(contract.token_id, options.after_reset or contract.after_reset, bias)
+            try:
+                yield from generate(voice, prompt, prefill, rule, reply)
+            finally:
+                sampler.close()
+        except TakebackError as error:
+            yield Error(str(error))
+
+    def _hold_back(self, options: GenerateOptions) -> int:
+        """How many tokens the screen lags: none for a model that cannot take back."""
+        contract = self.info.contract
+        if options.hold_back is not None:
+            return options.hold_back
+        return contract.hold_back if contract and options.after_reset != "off" else 0
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """How many tokens the conversation takes, up to the start of the next reply."""
+        return len(self.template.ids(messages))
+
+    def cancel(self) -> None:
+        """Stop the reply that is being written, within one step of the model. From any thread."""
+        self.context.cancel()
+
+    def close(self) -> None:
+        """Free the model and wipe its memory. May be called twice."""
+        if self._closing:
+            return
+        self._closing = True
+        self.context.cancel()  # nothing needs to be read for a next turn
+        self._end_running()
+        self.memory.forget()
+        self.context.free()
+        self.model.free()
+
+    def _resume(self) -> None:
+        """Let decodes run after a cancel, unless the session ends."""
+        if not self._closing:
+            self.context.uncancel()
+
+    def _end_running(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            with suppress(TakebackError):
+                running.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
