@@ -141,7 +141,7 @@ class _Turn:
         total = len(self.prompt) + len(self.prefill)
         if total - cached >= model.room:
             raise TakebackError(
-                f"the conversation has {total:,} tokens, and the context holds {model.length + model.room:,}; "
+                f"the conversation has {total:,} tokens, and the context {model.length + model.room:,}; "
                 "shorten it or raise --ctx"
             )
         yield Start(model.name, total, cached, self.rule.token is not None and self.rule.after != "off")

@@ -94,7 +94,7 @@ class Memory:
             pass
 
     def _go_back(self, length: int) -> bool:
-        """Hold at most the first `length` tokens, and as many of them as can be; False if it holds too many."""
+        """Hold at most the first `length` tokens, as many of them as can be; False if that fails."""
         if self._context.truncate(length):
             self._drop(length)
             return True
@@ -107,7 +107,7 @@ class Memory:
         return True
 
     def _drop(self, length: int) -> None:
-        """Note that only the first `length` tokens are held. A mark is of use only while all before it is held."""
+        """Note that only the first `length` tokens are held. A mark is good only while all before it is."""
         del self._ids[length:]
         if self._mark and self._mark[0] > length:
             self._mark = None

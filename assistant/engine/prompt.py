@@ -1,8 +1,8 @@
 """Messages to token ids, by the model's own chat template, so that the prompt is data.
 
-The template renders with placeholders where the messages' contents belong; the contents never meet it. Its own
-text is then read with control tokens, the contents without. So nothing that a user types, a file holds or a
-model has said can become a control token, whatever it looks like.
+The template renders with placeholders where the messages' contents belong; the contents never meet it. Its
+own text is then read with control tokens, the contents without. So nothing that a user types, a file holds or
+a model has said can become a control token, whatever it looks like.
 """
 
 import re
@@ -80,7 +80,7 @@ class PromptTemplate:
         return self.join(self.parts(messages), messages)
 
     def parts(self, messages: Sequence[Message]) -> list[_Part]:
-        """The prompt as text, in pieces. A template that knows no system message gets it with the first one."""
+        """The prompt as text, in pieces. A template without system messages gets it in the user's first."""
         try:
             return self._render(messages)
         except TakebackError:
@@ -169,7 +169,7 @@ class PromptTemplate:
             ids += self._read(piece, [*before[-1:], *ids], special=False)
         if any(map(self._vocabulary.is_control, ids)):
             raise TakebackError(
-                "the tokenizer made a control token of ordinary text; this model is not safe to use"
+                "this model's tokenizer makes control tokens of ordinary text; choose another"
             )
         return ids
 
@@ -186,7 +186,8 @@ class PromptTemplate:
 
         A sentencepiece vocabulary puts a space before the text of each call. That is right at the start and
         after a control token, and wrong elsewhere: there the text is read after a line break, whose ids are
-        then taken off. No merge reaches over a line break, which is a byte token; if one does, the space stays.
+        then taken off. No merge reaches over a line break, which is a byte token; where one does, the space
+        stays.
         """
         vocabulary = self._vocabulary
         if not vocabulary.puts_space or not before or vocabulary.is_control(before[-1]):

@@ -88,7 +88,8 @@ class Reply:
         discarded = None
         if self._show_discarded:
             discarded = clean(b"".join(self._pieces).decode("utf-8", "replace"))
-        event = Reset(len(self._ids), *self._shown_chars, rewind_ms, discarded)
+        generated, prefilled = self._shown_chars
+        event = Reset(len(self._ids), generated, prefilled, rewind_ms, discarded)
         self.resets += 1
         self.discarded_tokens += len(self._ids)
         self._new_draft()
@@ -112,7 +113,7 @@ class Reply:
 
     def _release(self, count: int) -> Iterator[Text]:
         """Show the first `count` tokens of the draft, those that are not shown yet, in one event."""
-        parts = []
+        parts: list[Text] = []
         while self._released < count:
             index = self._released
             parts += self._show(self._decoder.decode(self._pieces[index]), index)

@@ -1,6 +1,7 @@
 """Which token comes next: llama.cpp's samplers in a chain, and the rule that decides on a reset."""
 
 import hashlib
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -24,13 +25,13 @@ def reset_margin(logits: Logits, token: int) -> float:
     own = float(logits[token])
     logits[token] = -float("inf")
     largest = float(logits.max())
-    if largest != largest or own != own:
+    if math.isnan(largest) or math.isnan(own):
         raise TakebackError("the model gave numbers that are none (NaN); its file is damaged or unsuitable")
     return own - largest
 
 
 def stream_seed(seed: int, resets: int) -> int:
-    """The seed of the random stream after a number of resets: a new stream each, and all repeat with `seed`."""
+    """The seed of the random stream after so many resets: each a new one, and all repeat with `seed`."""
     digest = hashlib.sha256(f"{seed}:{resets}".encode()).digest()
     return int.from_bytes(digest[:4], "little") % _RANDOM_SEED
 
@@ -60,7 +61,7 @@ class Sampler:
         n_vocab = self._context.model.n_vocab
         top_k = (options.top_k or n_vocab) if temperature > 0 else 1
         if options.repeat_penalty != 1:
-            # The penalty lowers at most so many tokens: whoever is among the first top_k after it is among the
+            # The penalty lowers at most so many tokens: who is among the first top_k after it is among the
             # first top_k + _PENALTY_TOKENS before it. So this first cut changes nothing but the time.
             parts.append(c.llama_sampler_init_top_k(min(n_vocab, top_k + _PENALTY_TOKENS)))
             penalty = (n_vocab, _PENALTY_TOKENS, options.repeat_penalty, 0.0, 0.0)

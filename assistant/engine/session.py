@@ -89,8 +89,8 @@ class Session:
     ) -> Generator[Event, None, None]:
         """Write the next reply; the events are those of `assistant.engine.events`, ending in Done or Error.
 
-        A `cancel` from now on is for this reply. When the iterator is used up or closed, nothing of a draft is
-        left in the context. Starting another reply ends the one before.
+        A `cancel` from now on is for this reply. When the iterator is used up or closed, nothing of a draft
+        is left in the context. Starting another reply ends the one before.
         """
         if self._closing:
             raise ValueError("the session is closed")

@@ -87,7 +87,7 @@ class Vocabulary:
 
     @cached_property
     def markers(self) -> tuple[str, ...]:
-        """Texts such as <|channel|> of tokens that are not control tokens, yet are matched in ordinary text."""
+        """Texts such as <|channel|> of tokens that are no control tokens, yet matched in ordinary text."""
         attributes = ((token, c.llama_vocab_get_attr(self._vocab, token)) for token in range(self.size))
         texts = (self.text(token) for token, attribute in attributes if attribute & _USER_DEFINED)
         return tuple(
