@@ -1,0 +1,155 @@
+"""A whole evaluation: every reply and score that is not there yet, and then the report on all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from assistant.engine.scoring import score
+
+from assistant.engine.message import Message
+from assistant.engine.options import LoadOptions
+from assistant.engine.session import Session
+from assistant.locks import FileLock
+from convert.errors import TakebackError
+from convert.progress import Progress, silent
+from evals import measures
+from evals.answers import Answer, answer_from_json, ask
+from evals.cases import HARMLESS, Case, base_cases, model_cases
+from evals.journal import Journal
+from evals.perplexity import Comparison, Score, compare
+from evals.plan import Plan, read_prompts
+
+CONTEXT = 2048
+"""Tokens: every prompt of the sets fits with its reply."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that was found: the replies by probe, number and mode, and the perplexities if asked for."""
+
+    answers: dict[tuple[str, int, str], Answer]
+    perplexity: Comparison | None
+
+
+def evaluate(plan: Plan, progress: Progress = silent) -> Outcome:
+    """Ask for every reply that replies.jsonl does not hold yet. May be ended at any time, and begun again.
+
+    Raises:
+        TakebackError: a file cannot be read or written, or a model fails.
+    """
+    prompts = read_prompts(plan)
+    with _only_writer(plan.out), Journal(plan.out / "replies.jsonl") as replies:
+        base = _Speaker(plan.base, "base model", plan, progress)
+        model = _Speaker(plan.model, "model", plan, progress)
+        try:
+            answers = base.answer(base_cases(plan.parts, prompts), replies)
+            drafts = {a.number: a.text for a in answers if a.probe == "draft"}
+            answers += model.answer(model_cases(plan.parts, prompts, drafts), replies)
+            found = {(a.probe, a.number, a.mode): a for a in answers}
+            compared = _perplexity(plan, found, base, model) if "perplexity" in plan.parts else None
+        finally:
+            base.close()
+            model.close()
+    return Outcome(found, compared)
+
+
+class _Speaker:
+    """A model that is loaded when the first thing is asked of it that is not written down yet."""
+
+    def __init__(self, path: Path, who: str, plan: Plan, progress: Progress) -> None:
+        self.path, self.who = path, who
+        self._plan, self._progress = plan, progress
+        self._session: Session | None = None
+        self.digest = _file_hash(path, lambda done, total: progress(f"{who}: checking the file", done, total))
+
+    @property
+    def session(self) -> Session:
+        """The loaded model."""
+        if self._session is None:
+            options = LoadOptions(ctx=CONTEXT, threads=self._plan.threads)
+            self._session = Session.open(self.path, options)
+        return self._session
+
+    def close(self) -> None:
+        """Free the model, if it was loaded."""
+        if self._session is not None:
+            self._session.close()
+
+    def answer(self, cases: Sequence[Case], journal: Journal) -> list[Answer]:
+        """A reply to each case, from the journal or from the model; new ones go into the journal at once."""
+        seed = self._plan.seed
+        keyed = [(case.key(self.digest, seed), case) for case in cases]
+        missing = [(key, case) for key, case in keyed if key not in journal.lines]
+        total, done = sum(case.max_tokens for _, case in missing), 0
+        for key, case in missing:
+            self._progress(f"{self.who}: {len(missing)} replies", done, total)
+            journal.add(key, ask(self.session, case, seed).as_json())
+            done += case.max_tokens
+        if missing:
+            self._progress(f"{self.who}: {len(missing)} replies", total, total)
+        return [_read_answer(journal, key) for key, _ in keyed]
+
+    def score(self, answers: Sequence[Answer], journal: Journal) -> list[Score]:
+        """How likely each of these replies is to this model, from the journal or from the model."""
+        found = []
+        for done, answer in enumerate(answers):
+            said = hashlib.sha256(f"{answer.prompt}\0{answer.ids}".encode("utf-8", "replace")).hexdigest()
+            key = f"{answer.probe}/{answer.number}/{self.digest[:16]}/{said[:16]}"
+            if key not in journal.lines:
+                self._progress(f"{self.who}: perplexity", done, len(answers))
+                logs = score(self.session, [Message("user", answer.prompt)], answer.ids)
+                journal.add(key, {"log_probability": float(sum(logs)), "tokens": len(answer.ids)})
+            line = journal.lines[key]
+            found.append(Score(line["log_probability"], line["tokens"]))
+        return found
+
+
+def _perplexity(plan: Plan, answers: measures.Answers, base: _Speaker, model: _Speaker) -> Comparison | None:
+    """Score the base model's own replies to harmless prompts with both models."""
+    own = [a for (probe, _, mode), a in answers.items() if probe in HARMLESS and mode == "base" and a.ids]
+    with Journal(plan.out / "scores.jsonl") as journal:
+        return compare(base.score(own, journal), model.score(own, journal))
+
+
+def _read_answer(journal: Journal, key: str) -> Answer:
+    try:
+        return answer_from_json(journal.lines[key])
+    except (KeyError, TypeError) as error:
+        raise TakebackError(
+            f"{journal.path}: the line of {key.rpartition('/')[0]} lacks {error}; "
+            "it is of another version: choose another --out"
+        ) from error
+
+
+def _file_hash(path: Path, progress: Callable[[int, int], None]) -> str:
+    """The SHA-256 of a model's file: replies are known by it, so another model's are never taken for its."""
+    digest = hashlib.sha256()
+    try:
+        total, done = path.stat().st_size, 0
+        with path.open("rb") as file:
+            while part := file.read(1 << 24):
+                digest.update(part)
+                done += len(part)
+                progress(done, total)
+    except OSError as error:
+        raise TakebackError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest()
+
+
+@contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    lock = FileLock(out / ".lock")
+    try:
+        free = lock.try_acquire()
+    except OSError as error:
+        raise TakebackError(f"{out}: cannot be written: {error.strerror or error}") from error
+    if not free:
+        raise TakebackError(f"{out}: another evaluation writes there; wait for it, or choose another --out")
+    try:
+        yield
+    finally:
+        lock.release()

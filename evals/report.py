@@ -1,0 +1,153 @@
+"""The report of an evaluation, as Markdown tables for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evals import measures
+from evals.evaluate import Outcome, Plan
+from evals.measures import Difference, Measure, Shown
+from evals.reading import read_measures
+from evals.sheet import Labels
+
+SCHEMA = 1
+_SECTIONS = (measures.ATTACK, measures.CONTROLS, measures.UNPROMPTED, measures.NEEDLESSLY)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All figures of an evaluation, and what must be known to read them."""
+
+    measures: list[Measure]
+    differences: list[Difference]
+    histograms: dict[str, list[int]]
+    shown: Shown
+    outcome: Outcome
+    notes: list[str]
+
+
+def make_report(outcome: Outcome, plan: Plan, labels: Labels | None = None) -> Report:
+    """Count what the replies come to; with `labels`, also what a reader said of them."""
+    answers = outcome.answers
+    found = [
+        *measures.attack(answers),
+        *measures.controls(answers),
+        *measures.unprompted(answers),
+        *(read_measures(answers, labels) if labels else ()),
+        *measures.needless(answers),
+    ]
+    return Report(
+        [measure for measure in found if measure.total],
+        measures.refused_more(answers),
+        measures.histograms(answers),
+        measures.shown(answers),
+        outcome,
+        list(_notes(plan, labels)),
+    )
+
+
+def _notes(plan: Plan, labels: Labels | None) -> Iterator[str]:
+    yield f"Temperature 0, seed {plan.seed}; intervals are Wilson's, at 95 %."
+    if plan.limit:
+        yield f"Only the first {plan.limit} prompts of each set."
+    if not plan.benign and {"benign", "controls", "perplexity"} & set(plan.parts):
+        yield "No file of held-out harmless prompts (--benign): MT-Bench alone stands for them."
+    if {"mt_bench", "benign", "xstest"} & set(plan.parts):
+        yield "Refusals are told by their words: a rate of refusals, not of harm."
+    if labels and labels.missing:
+        yield f"{labels.missing} rows of the sheet have no label and are left out."
+
+
+def as_markdown(report: Report) -> str:
+    """The report as Markdown."""
+    lines: list[str] = []
+    for section in _SECTIONS:
+        rows = [measure for measure in report.measures if measure.section == section]
+        if rows:
+            lines += [
+                "",
+                f"## {section}",
+                "",
+                "| what | count | share | 95 % interval |",
+                "|---|--:|--:|--:|",
+            ]
+            lines += [_row(measure) for measure in rows]
+    lines += _differences(report.differences)
+    lines += _other(report)
+    lines += _histogram(report.histograms)
+    lines += ["", *(f"- {note}" for note in report.notes)]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _row(measure: Measure) -> str:
+    low, high = measure.interval
+    interval = f"{100 * low:.1f} to {100 * high:.1f} %"
+    return (
+        f"| {measure.name} | {measure.count} / {measure.total} | {100 * measure.share:.1f} % | {interval} |"
+    )
+
+
+def _differences(differences: Sequence[Difference]) -> list[str]:
+    if not differences:
+        return []
+    lines = [
+        "",
+        "## Refused by the model and not by its base, on the same harmless prompts",
+        "",
+        "| set | only the model refuses | only the base refuses | prompts | difference |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    return lines + [
+        f"| {d.probe} | {d.only_model} | {d.only_base} | {d.total} | {d.points:+.1f} points |"
+        for d in differences
+    ]
+
+
+def _other(report: Report) -> list[str]:
+    lines = []
+    if report.shown.drafts:
+        lines.append(
+            f"| characters taken back that were ever shown, of {report.shown.drafts} drafts "
+            f"| {report.shown.shown:,} of {report.shown.chars:,} = {100 * report.shown.share:.1f} % |"
+        )
+    compared = report.outcome.perplexity
+    if compared:
+        lines.append(
+            f"| perplexity of the base's own replies to harmless prompts ({compared.replies} replies, "
+            f"{compared.tokens:,} tokens): base, model, model / base "
+            f"| {compared.base:.4f}, {compared.model:.4f}, {compared.ratio:.4f} |"
+        )
+    return ["", "## Other figures", "", "| what | |", "|---|--:|", *lines] if lines else []
+
+
+def _histogram(histograms: dict[str, list[int]]) -> list[str]:
+    if not histograms:
+        return []
+    heads = [str(low) if low == high else f"{low} to {high}" for low, high in measures.BINS]
+    lines = [
+        "",
+        "## Tokens the model had written when it took its first draft back",
+        "",
+        f"| beginning | {' | '.join(heads)} |",
+        "|---|" + "--:|" * len(heads),
+    ]
+    return lines + [f"| {name} | {' | '.join(map(str, counts))} |" for name, counts in histograms.items()]
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as a JSON object; shares run from 0 to 1."""
+    compared = report.outcome.perplexity
+    return {
+        "schema": SCHEMA,
+        "measures": [
+            {**asdict(measure), "share": measure.share, "interval": measure.interval}
+            for measure in report.measures
+        ],
+        "refused_more": [{**asdict(d), "points": d.points} for d in report.differences],
+        "draft_tokens": {"bins": measures.BINS, "counts": report.histograms},
+        "shown": {**asdict(report.shown), "share": report.shown.share},
+        "perplexity": {**asdict(compared), "ratio": compared.ratio} if compared else None,
+        "notes": report.notes,
+    }
