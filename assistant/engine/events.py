@@ -80,11 +80,11 @@ _UNWRITTEN = {"ids"}
 
 
 def as_json(event: Event) -> dict[str, Any]:
-    """The event as a JSON object, with its name under `event`; fields that are None are left out."""
+    """The event as a JSON object, with its name under `event`; a draft not asked for is left out."""
     values = {field.name: getattr(event, field.name) for field in fields(event)}
     written = {
         name: round(value, 3) if isinstance(value, float) else value
         for name, value in values.items()
-        if value is not None and name not in _UNWRITTEN
+        if name not in _UNWRITTEN and not (name == "discarded" and value is None)
     }
     return {"event": _NAMES[type(event)], **written}

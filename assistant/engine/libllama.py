@@ -59,14 +59,21 @@ class Model:
         params = c.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
 
+        stopped: list[BaseException] = []
+
         def loaded(part: float, _data: object) -> bool:
-            if progress:
-                progress("loading the model", round(part * 1000), 1000)
-            return True
+            try:
+                if progress:
+                    progress("loading the model", round(part * 1000), 1000)
+            except BaseException as error:  # it cannot pass through llama.cpp: stop there, and raise it here
+                stopped.append(error)
+            return not stopped
 
         callback = c.llama_progress_callback(loaded)
         params.progress_callback = callback
         handle = c.llama_model_load_from_file(str(path).encode(), params)
+        if stopped:
+            raise stopped[0]
         if not handle:
             raise TakebackError(f"{path}: llama.cpp cannot load it{_last_error()}")
         self.handle: Any = handle
@@ -176,6 +183,11 @@ class Context:
         if address != self._logits[0]:
             self._logits = (address, np.ctypeslib.as_array(pointer, shape=(self.model.n_vocab,)))
         return self._logits[1]
+
+    def all_logits(self, count: int) -> Logits:
+        """The logits of a decode of `count` tokens with `every`, [count, n_vocab]; a view as well."""
+        pointer = c.llama_get_logits(self.handle)
+        return np.ctypeslib.as_array(pointer, shape=(count, self.model.n_vocab))
 
     @property
     def end(self) -> int:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from assistant.engine.libllama import Context
+from assistant.engine.libllama import Context, Logits
 from assistant.engine.threads import Pace
 
 
@@ -55,6 +55,16 @@ class Memory:
             self._decode(part)
             yield start + len(part)
 
+    def read_each(self, ids: Sequence[int], chunk: int = 64) -> Iterator[Logits]:
+        """Decode tokens after those held, and yield their logits chunk by chunk, [tokens, n_vocab].
+
+        What is yielded is a view that the next chunk overwrites. `chunk` bounds the memory it takes.
+        """
+        for start in range(0, len(ids), chunk):
+            part = list(ids[start : start + chunk])
+            self._decode(part, every=True)
+            yield self._context.all_logits(len(part))
+
     def step(self, token: int) -> None:
         """Decode one token, and see to the number of threads by the time it took."""
         started = time.perf_counter()
@@ -63,9 +73,9 @@ class Memory:
         if threads:
             self._context.set_threads(threads)
 
-    def _decode(self, ids: list[int]) -> None:
+    def _decode(self, ids: list[int], *, every: bool = False) -> None:
         try:
-            self._context.decode(ids)
+            self._context.decode(ids, every=every)
         except Exception:
             # Cut off within the chunk: a plain memory holds what its end says, a recurrent one is undefined.
             if self._context.model.recurrent:

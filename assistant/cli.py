@@ -1,0 +1,110 @@
+"""The `takeback` command: a table of subcommands, each loaded when it is called."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from io import TextIOWrapper
+from typing import NamedTuple, cast
+
+from assistant.usage import UsageError
+from convert.errors import TakebackError
+from convert.untrusted import clean_line
+
+
+class Command(NamedTuple):
+    """Where a subcommand lives: functions that add its arguments and that run it, and a line of help."""
+
+    module: str
+    add_arguments: str
+    run: str
+    summary: str
+
+
+CHAT = Command("assistant.tui.cli", "add_arguments_chat", "run_chat", "the chat")
+COMMANDS = {
+    "ask": Command("assistant.cli_ask", "add_arguments_ask", "run_ask", "one reply on standard output"),
+    "models": Command("assistant.models.cli", "add_arguments_models", "run_models", "the models here"),
+}
+
+_DESCRIPTION = """\
+A local chat assistant whose model can take back what it has begun to say.
+
+Without a command, takeback opens the chat."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        return _run(words)
+    except UsageError as error:
+        return _fail(error, 2)
+    except TakebackError as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has gone. Python would complain when it flushes standard output at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _fail(error: TakebackError, status: int) -> int:
+    print(f"takeback: error: {clean_line(str(error))}", file=sys.stderr)
+    return status
+
+
+def _run(words: list[str]) -> int:
+    if words and words[0] in COMMANDS:
+        return _call(COMMANDS[words[0]], f"takeback {words[0]}", words[1:])
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+        return _call(CHAT, "takeback", words)
+    parser = argparse.ArgumentParser(
+        prog="takeback",
+        usage="takeback [COMMAND] [OPTION ...]",
+        description=_DESCRIPTION,
+        epilog=_list_commands(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    known, unknown = parser.parse_known_args(words)
+    if known.version:
+        print(f"takeback {_version()}")
+        return 0
+    parser.error(f"no such command: {clean_line(unknown[0])}; there is {', '.join(COMMANDS)}")
+
+
+def _call(command: Command, name: str, words: list[str]) -> int:
+    module = import_module(command.module)
+    parser = argparse.ArgumentParser(prog=name, description=_capitalized(command.summary), allow_abbrev=False)
+    add_arguments = cast(Callable[[argparse.ArgumentParser], None], getattr(module, command.add_arguments))
+    run = cast(Callable[[argparse.Namespace], int], getattr(module, command.run))
+    add_arguments(parser)
+    return run(parser.parse_args(words))
+
+
+def _list_commands() -> str:
+    lines = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(["commands:", *lines, "", "takeback COMMAND --help tells more about each."])
+
+
+def _capitalized(summary: str) -> str:
+    return f"{summary[:1].upper()}{summary[1:]}."
+
+
+def _version() -> str:
+    from importlib import metadata  # slow, and only this needs it
+
+    try:
+        return metadata.version("takeback")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
