@@ -30,6 +30,8 @@ class Block:
     line: int = 0
     """The line of the source at which the top-level block that it belongs to begins."""
     prefix_style: str = ""
+    said: bool = True
+    """Whether it is part of the message, or only about it and so never selected or copied."""
     strips: dict[tuple[int, Style, int], list[Strip]] = field(default_factory=dict, repr=False)
     """What was drawn, by width, style and first line."""
     heights: dict[int, int] = field(default_factory=dict, repr=False)
@@ -51,13 +53,15 @@ class Document(Visual):
     Selections count the lines before wrapping and leave out what stands before them.
     """
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self._blocks = blocks
+    def __init__(self, blocks: Sequence[Block], reserve: int = 0) -> None:
+        """Blocks from top to bottom; the document takes at least `reserve` lines."""
+        self.blocks = tuple(blocks)
+        self._reserve = reserve
 
     @property
     def plain(self) -> str:
         """The text as a selection of all of it would give it."""
-        return "\n".join("\n" * block.gap + block.content.plain for block in self._blocks)
+        return "\n".join("\n" * block.gap + block.content.plain for block in self.blocks if block.said)
 
     def get_optimal_width(self, rules: RulesMap, container_width: int) -> int:
         """As wide as it may be, in cells."""
@@ -65,7 +69,7 @@ class Document(Visual):
 
     def get_height(self, rules: RulesMap, width: int) -> int:
         """The height in lines at a width in cells."""
-        return sum(block.gap + _height(block, width) for block in self._blocks)
+        return max(self._reserve, sum(block.gap + _height(block, width) for block in self.blocks))
 
     def render_strips(
         self, width: int, height: int | None, style: Style, options: RenderOptions
@@ -73,11 +77,13 @@ class Document(Visual):
         """Draw all lines at a width in cells, or the first `height` of them."""
         strips: list[Strip] = []
         line = 0
-        for block in self._blocks:
+        for block in self.blocks:
             if block.gap:
                 strips.append(Strip.blank(width, style.rich_style))
             strips += _strips(block, width, style, options, line + block.gap)
-            line += block.lines
+            if block.said:
+                line += block.lines
+        strips += [Strip.blank(width, style.rich_style)] * (self._reserve - len(strips))
         return strips[:height]
 
 
@@ -96,9 +102,8 @@ def _strips(block: Block, width: int, style: Style, options: RenderOptions, line
     key = (width, style, line)
     if options.selection is None and key in block.strips:
         return block.strips[key]
-    inner = RenderOptions(
-        options.get_style, block.rules(), _shifted(options.selection, -line), options.selection_style
-    )
+    selection = _shifted(options.selection, -line) if block.said else None
+    inner = RenderOptions(options.get_style, block.rules(), selection, options.selection_style)
     drawn = block.content.render_strips(_width(block, width), None, style, inner)
     mark = (
         (style + options.get_style(block.prefix_style)).rich_style if block.prefix_style else style.rich_style
@@ -107,7 +112,7 @@ def _strips(block: Block, width: int, style: Style, options: RenderOptions, line
     for number, strip in enumerate(drawn):
         prefix = block.rest if number else block.first
         segments = [Segment(prefix, mark)] if prefix else []
-        strips.append(Strip([*segments, *(_moved(segment, line) for segment in strip)]))
+        strips.append(Strip([*segments, *(_placed(segment, line, block.said) for segment in strip)]))
     if options.selection is None:
         block.strips = {key: strips}
     return strips
@@ -120,10 +125,12 @@ def _shifted(selection: Selection | None, lines: int) -> Selection | None:
     return Selection(start and Offset(start.x, start.y + lines), end and Offset(end.x, end.y + lines))
 
 
-def _moved(segment: Segment, lines: int) -> Segment:
+def _placed(segment: Segment, lines: int, said: bool) -> Segment:
     """The segment with its place, by which the mouse finds text, counted from the document's beginning."""
     style = segment.style
     if style is None or not (place := style.meta.get("offset")):
         return segment
+    if not said:
+        return Segment(segment.text, style.clear_meta_and_links(), segment.control)
     moved = RichStyle.from_meta({"offset": (place[0], place[1] + lines)})
     return Segment(segment.text, style + moved, segment.control)

@@ -1,0 +1,57 @@
+"""The Textual application: colours, the stylesheet, and the chat's screen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App
+from textual.theme import Theme
+
+from assistant.engine.options import GenerateOptions
+from assistant.tui.chat import ChatScreen
+from assistant.tui.model_thread import Loader
+
+CALM = Theme(
+    name="takeback",
+    primary="#7fa7c9",
+    secondary="#a3b18a",
+    accent="#c9a87f",
+    success="#8fb996",
+    warning="#d4b483",
+    error="#cf8a84",
+    foreground="#d7dae0",
+    background="#15181d",
+    surface="#1b1f26",
+    panel="#222831",
+    dark=True,
+)
+
+
+class ChatApp(App[None]):
+    """The chat in the terminal."""
+
+    CSS_PATH = "styles.tcss"
+    TITLE = "Takeback"
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "narrow"), (78, "wide")]  # type: ignore[misc] # as Textual has it
+
+    def __init__(
+        self,
+        load: Loader,
+        database: Path,
+        *,
+        system: str | None = None,
+        model_name: str = "default model",
+        options: GenerateOptions | None = None,
+    ) -> None:
+        """`load` is called in a thread of its own, after the first paint."""
+        super().__init__()
+        self.chat = ChatScreen(load, database, system, model_name, options)
+
+    def on_mount(self) -> None:
+        """Choose colours, unless the user's environment does, and show the chat."""
+        self.register_theme(CALM)
+        if "TEXTUAL_THEME" not in os.environ:
+            self.theme = CALM.name
+        self.push_screen(self.chat)

@@ -1,0 +1,70 @@
+"""The line above the chat, which says what one talks to, and the line below it, which says what goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Static
+
+from convert.untrusted import clean_line
+
+
+class _Text(Static):
+    """Plain text on one line; never parsed as markup."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(markup=False, id=name)
+
+    def show(self, *parts: tuple[str, str]) -> None:
+        """Show pieces of text, each with its style."""
+        self.update(
+            Content.assemble(*((clean_line(text) if text.strip() else text, style) for text, style in parts))
+        )
+
+
+class Header(Horizontal):
+    """The program, the model, and whether it takes back."""
+
+    def compose(self) -> ComposeResult:
+        """The two ends of the line."""
+        yield _Text("program")
+        yield _Text("model")
+
+    def on_mount(self) -> None:
+        """Before the model is known."""
+        self.query_one("#program", _Text).show(("Takeback", "bold"))
+
+    def show_model(self, name: str, takes_back: bool | None) -> None:
+        """Name the model; `takes_back` is None while it is not known."""
+        answer = {None: "", True: "takes back: yes", False: "takes back: no"}[takes_back]
+        style = "$text-success" if takes_back else "$text-warning"
+        parts = [(name, "")] if takes_back is None else [(name, ""), ("  ", ""), (answer, style)]
+        self.query_one("#model", _Text).show(*parts)
+
+
+class StatusLine(Horizontal):
+    """What goes on, at the left, and the keys that are of use now, at the right."""
+
+    def compose(self) -> ComposeResult:
+        """The two ends of the line."""
+        yield _Text("state")
+        yield _Text("keys")
+
+    def show_state(self, text: str, style: str = "") -> None:
+        """Say what goes on."""
+        self.query_one("#state", _Text).show((text, style))
+
+    def show_keys(self, *keys: tuple[str, str]) -> None:
+        """Name keys and what they do."""
+        self.query_one("#keys", _Text).show(*_spaced(keys))
+
+
+def _spaced(keys: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:
+    for number, (key, what) in enumerate(keys):
+        yield ("   " if number else "", "")
+        yield (key, "bold")
+        yield (" ", "")
+        yield (what, "$text-muted")

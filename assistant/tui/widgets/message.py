@@ -1,0 +1,123 @@
+"""A message on the screen: one widget, whatever its length. A settled one stays, a live one grows."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.content import Content
+from textual.selection import Selection
+from textual.widgets import Static
+
+from assistant.tui.document import Block, Document
+from assistant.tui.markdown import GrowingMarkdown, render
+from convert.untrusted import clean, clean_line
+
+REMARKS = {
+    "cancelled": "Stopped",
+    "length": "Stopped at the length limit",
+    "context_full": "The context is full. Ctrl+N begins a new chat",
+    "killed": "Unfinished: Takeback ended while this was written",
+    "error": "Unfinished",
+}
+"""What is said below a reply that did not simply end, by its reason."""
+
+
+class MessageView(Static):
+    """A settled message."""
+
+    def __init__(self, role: str, name: str, body: Document, *, notice: str = "", remark: str = "") -> None:
+        """`role` is `user` or `assistant`; `notice` stands above the text, `remark` below it."""
+        self._parts = (_label(name), *_line(notice, "$text-secondary")), body, _line(remark, "$text-warning")
+        super().__init__(self._document(0), markup=False, classes=role)
+
+    @classmethod
+    def of_user(cls, text: str) -> MessageView:
+        """What the user said. It is shown as it was typed."""
+        return cls("user", "You", Document([Block(Content(clean_text(text)))]))
+
+    @classmethod
+    def of_model(cls, name: str, text: str, *, reason: str, resets: int, shown_resets: int) -> MessageView:
+        """A reply that is over, for whatever reason."""
+        body = render(text)
+        if reason == "reset_limit":
+            body = Document([Block(Content(no_answer(resets)))])
+        return cls("assistant", name, body, notice=taken_back(shown_resets), remark=REMARKS.get(reason, ""))
+
+    def reserve(self, lines: int) -> None:
+        """Take at least so many lines, so that the screen stays where it is."""
+        self.update(self._document(lines))
+
+    def height_at(self, width: int) -> int:
+        """How many lines it takes, its margin included, in a transcript of this width in cells."""
+        return self._document(0).get_height({}, width) + self.styles.margin.height
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The selected text, without what stands around it."""
+        plain = self._parts[1].plain
+        try:
+            return selection.extract(plain), "\n"
+        except IndexError:  # it begins below the text
+            return None
+
+    def _document(self, reserve: int) -> Document:
+        head, body, foot = self._parts
+        return Document([*head, *body.blocks, *foot], reserve)
+
+
+class LiveReply(Static):
+    """The reply that is being written. Its text cannot be selected: it may yet be taken back."""
+
+    ALLOW_SELECT: ClassVar[bool] = False
+
+    def __init__(self, name: str, *, shown_resets: int = 0, reserve: int = 0) -> None:
+        """`shown_resets` drafts of this reply were seen and taken back; it takes at least `reserve` lines."""
+        self.shown_resets = shown_resets
+        self.reserved = reserve
+        self.label = name
+        self._text = GrowingMarkdown()
+        self._empty = True
+        super().__init__(self._document(), markup=False, classes="assistant")
+
+    def append(self, text: str) -> None:
+        """Take more text; it is not seen before `redraw`."""
+        self._text.append(text)
+        self._empty = False
+
+    def redraw(self) -> None:
+        """Show all the text so far."""
+        self.update(self._document())
+
+    def _document(self) -> Document:
+        head = [_label(self.label), *_line(taken_back(self.shown_resets), "$text-secondary")]
+        blocks = _line("…", "$text-muted") if self._empty else self._text.document().blocks
+        return Document([*head, *blocks], self.reserved)
+
+
+class Notice(Static):
+    """A line about the chat, said by the program."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Content(clean_line(text)), markup=False, classes="notice")
+
+
+def taken_back(drafts: int) -> str:
+    """The line in the place of drafts that were seen and are gone."""
+    return "" if drafts == 0 else "↺ Draft taken back" if drafts == 1 else f"↺ {drafts} drafts taken back"
+
+
+def no_answer(drafts: int) -> str:
+    """What stands in the place of a reply that was taken back too often."""
+    return f"The model took back {drafts} drafts and has no answer to this. Another wording may help."
+
+
+def clean_text(text: str) -> str:
+    """The user's own text, fit for the screen: it may have been pasted, or come from an older file."""
+    return clean(text.replace("\r\n", "\n"))
+
+
+def _label(name: str) -> Block:
+    return Block(Content(clean_line(name)).stylize("bold"), said=False)
+
+
+def _line(text: str, style: str) -> list[Block]:
+    return [Block(Content(text).stylize(style), said=False)] if text else []

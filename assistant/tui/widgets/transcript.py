@@ -1,0 +1,128 @@
+"""The messages of a chat, one below the other, and the reply that is being written at their end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Static
+
+from assistant.tui.widgets.message import LiveReply, MessageView, Notice
+
+MOST_MOUNTED = 120
+"""More widgets than this make every layout slow; the oldest then go, and come back from the store."""
+KEPT_MOUNTED = 60
+
+WELCOME = (
+    ("Takeback\n\n", "bold $text-primary"),
+    ("A chat with a model that runs on this machine.\n", ""),
+    ("When a reply goes wrong, the model takes it back and begins anew.\n\n", ""),
+    ("Write below and press ", "$text-muted"),
+    ("Enter", "bold"),
+    (".", "$text-muted"),
+)
+
+
+class Transcript(VerticalScroll, can_focus=False):
+    """Follows its end as long as the reader is there, and never moves a reader who is not."""
+
+    class ReachedTop(Message):
+        """The reader has come to the first message on the screen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._messages = Vertical(id="messages")
+        self._live: LiveReply | None = None
+
+    def compose(self) -> ComposeResult:
+        """One container, at least as tall as the view: the anchor would scroll shorter ones out of place."""
+        yield self._messages
+
+    def on_mount(self) -> None:
+        """Begin at the end."""
+        self.anchor()
+
+    @property
+    def following(self) -> bool:
+        """Whether the view goes along with the end."""
+        return self._anchored and not self._anchor_released
+
+    @property
+    def live(self) -> LiveReply | None:
+        """The reply that is being written."""
+        return self._live
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Say when the reader has come to the top."""
+        super().watch_scroll_y(old_value, new_value)
+        if new_value <= 0 < old_value and not self.following:
+            self.post_message(self.ReachedTop())
+
+    async def show(self, views: Sequence[Widget]) -> None:
+        """Show another chat, or the welcome where there is nothing to show, in one frame."""
+        self._live = None
+        with self.app.batch_update():
+            await self._messages.remove_children()
+            await self._messages.mount_all(views or [Static(Content.assemble(*WELCOME), id="welcome")])
+        self.anchor()
+
+    async def prepend(self, views: Sequence[MessageView]) -> None:
+        """Show older messages above, without moving what the reader looks at."""
+        with self.app.batch_update():
+            await self._messages.mount_all(views, before=0)
+            added = sum(view.height_at(self._messages.content_size.width - 4) for view in views)
+            self.set_reactive(Widget.scroll_y, self.scroll_y + added)
+            self.set_reactive(Widget.scroll_target_y, self.scroll_y)
+
+    async def add(self, view: Widget) -> None:
+        """Show a message or a notice at the end, but above a reply that is being written."""
+        with self.app.batch_update():
+            await self._messages.query("#welcome").remove()
+            if self._live is None:
+                for settled in self._messages.query(MessageView).results():
+                    settled.reserve(0)
+                await self._prune()
+            await self._messages.mount(view, before=self._live)
+
+    async def begin_reply(self, name: str) -> None:
+        """A reply begins; the reader sees that."""
+        live = LiveReply(name)
+        await self.add(live)
+        self._live = live
+
+    async def take_back(self) -> None:
+        """Replace the live reply by a line that says so, in one frame, without moving the view.
+
+        The new widget takes as many lines as the draft did, or as the view has, so that what is above it
+        stays where it is. The old one is dropped whole: nothing of it can be drawn again.
+        """
+        if (old := self._live) is None:
+            return
+        following = self.following
+        reserve = min(max(old.size.height, old.reserved), self.size.height)
+        self._live = LiveReply(old.label, shown_resets=old.shown_resets + 1, reserve=reserve)
+        with self.app.batch_update():
+            await self._messages.mount(self._live, after=old)
+            await old.remove()
+        if not following:
+            self.call_after_refresh(self.release_anchor)
+
+    async def settle(self, view: MessageView | Notice) -> None:
+        """Put the finished reply in the place of the live one, in one frame."""
+        if (live := self._live) is None:
+            return
+        if isinstance(view, MessageView):
+            view.reserve(live.reserved)
+        with self.app.batch_update():
+            await self._messages.mount(view, after=live)
+            await live.remove()
+        self._live = None
+
+    async def _prune(self) -> None:
+        children = self._messages.children
+        if len(children) > MOST_MOUNTED and self.following:
+            await self._messages.remove_children(list(children[: len(children) - KEPT_MOUNTED]))
