@@ -20,14 +20,16 @@ _ROLES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 _MAX_ID = 1 << 24
 
 
-def folder_vocabulary(folder: Path, rows: int, config: Mapping[str, Json]) -> Vocabulary:
-    """Read a folder's vocabulary; `rows` is how many rows the embedding has, `config` its config.json.
+def folder_vocabulary(folder: Path, base: Path, rows: int, config: Mapping[str, Json]) -> Vocabulary:
+    """Read a folder's vocabulary; `rows` is how many rows the embedding has.
 
+    `base` is the checkpoint's folder, of which `config` is the config.json; it is the same folder unless an
+    adapter brings its own tokenizer, and then gives what that lacks.
     Raises TakebackError for a kind of tokenizer that is not known, and for anything off, by name.
     """
     tokenizer = read_json(folder / "tokenizer.json")
     settings = _optional(folder / "tokenizer_config.json")
-    generation = _optional(folder / "generation_config.json")
+    generation = _optional(base / "generation_config.json")
     model = _byte_level_bpe(tokenizer)
     tokens = {i: (text, NORMAL) for text, i in _vocab(model).items()}
     tokens.update(_added(tokenizer, settings))
@@ -44,7 +46,8 @@ def folder_vocabulary(folder: Path, rows: int, config: Mapping[str, Json]) -> Vo
     begins, ends = _framing(tokenizer)
     other[_KEY + "add_bos_token"] = TypedValue(ValueType.BOOL, begins)
     other[_KEY + "add_eos_token"] = TypedValue(ValueType.BOOL, ends)
-    other |= _templates(folder, settings)
+    own = _templates(folder, settings)
+    other |= own or _templates(base, _optional(base / "tokenizer_config.json"))
     return Vocabulary(texts, types, other)
 
 

@@ -1,0 +1,148 @@
+"""Which token of the result is the reset token, and what the result says about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from convert.bpe_vocabulary import folder_vocabulary
+from convert.checkpoint import Checkpoint
+from convert.errors import TakebackError
+from convert.plan import Plan
+from convert.reset_token import (
+    AFTER_RESET,
+    DEFAULT_HOLD_BACK,
+    DEFAULT_TOKEN,
+    END_KEYS,
+    AfterReset,
+    BacktrackRecord,
+    ResetContract,
+    load_record,
+    read_contract,
+)
+from convert.untrusted import clean_line
+from convert.vocabulary import CONTROL, UNUSED, USER_DEFINED, Vocabulary, gguf_vocabulary
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The result's vocabulary, its contract (None for an ordinary model), and notes for the user."""
+
+    vocabulary: Vocabulary
+    contract: ResetContract | None
+    notes: tuple[str, ...]
+
+
+def choose(
+    source: Checkpoint,
+    adapter: Path | None,
+    planned: Plan,
+    *,
+    reset_token: str | None,
+    after_reset: str | None,
+    file_type: str,
+) -> Choice:
+    """Find the reset token and put it into the vocabulary as CONTROL.
+
+    What is known is from the flags, else from backtrack.json beside the adapter or the checkpoint, else from
+    the keys of a GGUF source. Raises TakebackError where these contradict each other or the vocabulary.
+    """
+    if after_reset is not None and after_reset not in AFTER_RESET:
+        raise TakebackError(f"after_reset is {clean_line(after_reset[:40])!r}, and not rewind or keep")
+    record = _record(source, adapter)
+    old = None if source.header is None else read_contract(source.header, reset_token)[0]
+    expected = reset_token or (record.reset_token if record else None) or (old.token if old else None)
+    name = expected or DEFAULT_TOKEN
+    vocabulary = _vocabulary(source, adapter, planned.rows)
+    vocabulary = _named_new_rows(vocabulary, planned, name, record, adapter)
+    token_id = vocabulary.find(name)
+    if token_id is None or vocabulary.types[token_id] not in (CONTROL, USER_DEFINED):
+        if expected is not None:
+            raise TakebackError(f"there is no special token {clean_line(name[:80])} in the vocabulary")
+        return Choice(
+            vocabulary, None, (f"no special token {name}: an ordinary model, which cannot take back",)
+        )
+    if record is not None and record.reset_token_id not in (None, token_id):
+        raise TakebackError(
+            f"backtrack.json: reset_token_id is {record.reset_token_id}, and the vocabulary says {token_id}"
+        )
+    vocabulary = vocabulary.with_token(token_id, name)
+    _check_no_end(vocabulary, token_id, name)
+    contract, notes = _contract(token_id, name, record, old, file_type)
+    if after_reset is not None:
+        contract = replace(contract, after_reset=cast(AfterReset, after_reset))
+    return Choice(vocabulary, contract, notes)
+
+
+def _record(source: Checkpoint, adapter: Path | None) -> BacktrackRecord | None:
+    found = load_record(adapter) if adapter is not None else None
+    if found is None and source.header is None:
+        found = load_record(source.path)
+    return found
+
+
+def _vocabulary(source: Checkpoint, adapter: Path | None, rows: int) -> Vocabulary:
+    if source.header is not None:
+        return gguf_vocabulary(source.header)
+    own = adapter is not None and (adapter / "tokenizer.json").exists()
+    folder = adapter if own and adapter is not None else source.path
+    return folder_vocabulary(folder, source.path, rows, source.config)
+
+
+def _named_new_rows(
+    vocabulary: Vocabulary, planned: Plan, name: str, record: BacktrackRecord | None, adapter: Path | None
+) -> Vocabulary:
+    """Name the rows that an adapter added to the base, where the vocabulary does not name them yet.
+
+    One such row is the reset token's; more than one need the adapter's own tokenizer.json.
+    """
+    last = len(vocabulary.tokens)
+    new = [i for i in range(planned.base_rows, planned.rows) if i >= last or vocabulary.types[i] == UNUSED]
+    if not new or vocabulary.find(name) is not None:
+        if planned.rows > last:
+            raise TakebackError(
+                f"{adapter}: adds a row, but the base has the token {clean_line(name[:80])} already"
+            )
+        return vocabulary
+    wanted = record.reset_token_id if record is not None and record.reset_token_id is not None else new[0]
+    if new != [wanted]:
+        raise TakebackError(
+            f"{adapter}: adds the rows {new[0]:,} to {new[-1]:,}, of which only one reset token is named; "
+            "put the adapter's tokenizer.json beside it and convert from a checkpoint folder"
+        )
+    return vocabulary.with_token(wanted, name)
+
+
+def _check_no_end(vocabulary: Vocabulary, token_id: int, name: str) -> None:
+    values: Mapping[str, Any] = {key: value.data for key, value in vocabulary.other.items()}
+    ends = [key for key in END_KEYS if values.get(key) == token_id]
+    if ends:
+        raise TakebackError(
+            f"the reset token {clean_line(name[:80])} is also {ends[0]}, which would end the reply; "
+            "remove it from eos_token_id in generation_config.json"
+        )
+
+
+def _contract(
+    token_id: int, name: str, record: BacktrackRecord | None, old: ResetContract | None, file_type: str
+) -> tuple[ResetContract, tuple[str, ...]]:
+    """The contract before its hashes, and what the user should know about where it comes from."""
+    if record is not None:
+        measured = record.calibrated and record.calibrated_type == file_type
+        notes = (
+            ()
+            if measured
+            else (f"bias and hold-back were not measured on {file_type}: calibrate the result",)
+        )
+        contract = ResetContract(
+            token_id, name, record.after_reset, record.reset_bias, record.hold_back, measured, record.method
+        )
+        return contract, notes
+    if old is not None:
+        note = "bias and hold-back are the source's, not measured on the result: calibrate it"
+        return replace(old, token_id=token_id, token=name, calibrated=False), (note,)
+    note = "there is no backtrack.json: after a reset the draft is kept, and nothing is calibrated"
+    return (
+        ResetContract(token_id, name, "keep", 0.0, DEFAULT_HOLD_BACK, calibrated=False, method="unknown"),
+        (note,),
+    )

@@ -1,0 +1,174 @@
+"""The conversion itself: open, plan, choose the reset token, write, quantize, seal with the hashes."""
+
+import hashlib
+import re
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from dataclasses import replace as changed
+from pathlib import Path
+
+from convert import numbers
+from convert.adapter import open_adapter
+from convert.checkpoint import Checkpoint, open_checkpoint
+from convert.contract_choice import Choice, choose
+from convert.errors import TakebackError
+from convert.export import patch, replacing, write_gguf
+from convert.gguf_header import GGML_TYPES, TypedValue, ValueType, read_header
+from convert.merge import OutputTensor
+from convert.plan import Plan, bits, plan, typed
+from convert.progress import Progress, silent
+from convert.quantize import FILE_TYPES, PROTECTING, quantize
+from convert.reset_token import ResetContract, contract_metadata
+from convert.source_digest import SourceDigest
+from convert.untrusted import clean_line
+
+_UNKNOWN_DIGEST = "0" * 64
+_HEADER_ROOM = 64 << 20
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """What was made. `seconds` is the wall time; `contract` is None for an ordinary model."""
+
+    out: Path
+    type: str
+    nbytes: int
+    tensors: int
+    seconds: float
+    contract: ResetContract | None
+    notes: tuple[str, ...]
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    adapter: Path | None = None,
+    reset_token: str | None = None,
+    after_reset: str | None = None,
+    type: str = "bf16",  # noqa: A002 (the name that the user knows)
+    protect_reset: str | None = "q8_0",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ConvertReport:
+    """Convert a safetensors folder or a GGUF file to a GGUF file, with an adapter merged in.
+
+    The embedding and the head of a backtracking model are at least of the type `protect_reset`. An existing
+    `out` is refused unless `force` is set; it is replaced only when the new file is complete. Raises
+    TakebackError for everything that is wrong with the source, the adapter or the place to write to.
+    """
+    started = time.monotonic()
+    _check_types(type, protect_reset)
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_checkpoint(source))
+        lora = stack.enter_context(open_adapter(adapter)) if adapter is not None else None
+        planned = plan(opened, lora)
+        choice = choose(
+            opened, adapter, planned, reset_token=reset_token, after_reset=after_reset, file_type=type
+        )
+        protect = protect_reset if choice.contract is not None else None
+        direct = type in numbers.ENCODABLE and planned.family is not None
+        number = numbers.ENCODABLE.get(type, numbers.F32)
+        least = _number(protect) if protect is not None else None
+        tensors = [typed(tensor, number, least, quantized_later=not direct) for tensor in planned.tensors]
+        size = sum(tensor.nbytes for tensor in tensors) + _HEADER_ROOM
+        digest = SourceDigest(opened, lora)
+        metadata = _metadata(opened, planned, choice, type)
+        report = progress or silent
+
+        def seen(tensor: OutputTensor, raw: numbers.Bytes) -> None:
+            if tensor.source is not None:
+                digest.seen(tensor.source, raw)
+
+        with replacing(out, force=force, needed=size if direct else 2 * size) as partial:
+            whole = partial if direct else partial.with_suffix(".whole")
+            try:
+                write_gguf(whole, metadata, tensors, seen, report)
+                if not direct:
+                    quantize(whole, partial, type, _useful(protect, type), report)
+            finally:
+                if not direct:
+                    whole.unlink(missing_ok=True)
+            contract = _sealed(partial, choice.contract, digest)
+            nbytes = partial.stat().st_size
+    seconds = time.monotonic() - started
+    return ConvertReport(out, type, nbytes, len(tensors), seconds, contract, choice.notes)
+
+
+def _check_types(file_type: str, protect: str | None) -> None:
+    if file_type not in FILE_TYPES:
+        raise TakebackError(
+            f"the type {clean_line(file_type[:40])} is not known; known: {', '.join(FILE_TYPES)}"
+        )
+    if protect is not None and protect not in PROTECTING:
+        known = ", ".join(PROTECTING)
+        raise TakebackError(f"nothing can be protected with {clean_line(protect[:40])}; known: none, {known}")
+
+
+def _number(name: str) -> int:
+    """ggml's number of a tensor type."""
+    return next(number for number, (known, _, _) in GGML_TYPES.items() if known == name)
+
+
+def _useful(protect: str | None, file_type: str) -> str | None:
+    """The protecting type, unless the file's own type is at least as good."""
+    own = numbers.ENCODABLE.get(file_type)
+    return None if protect is None or (own is not None and bits(own) >= bits(_number(protect))) else protect
+
+
+def _metadata(source: Checkpoint, planned: Plan, choice: Choice, file_type: str) -> dict[str, TypedValue]:
+    """All keys of the result: a GGUF source keeps its own, a folder's follow from its config.json."""
+    text, number = ValueType.STRING, ValueType.UINT32
+    if source.header is not None:
+        dropped = ("tokenizer.", "backtrack.", "quantize.")
+        values = {key: value for key, value in source.header.typed.items() if not key.startswith(dropped)}
+    else:
+        given = str(source.config.get("_name_or_path") or "").rpartition("/")[2]
+        values = {
+            "general.architecture": TypedValue(text, planned.family.GGUF if planned.family else ""),
+            "general.type": TypedValue(text, "model"),
+            "general.name": TypedValue(text, _model_name(given or source.path.resolve().name)),
+            **planned.hyper_parameters,
+        }
+    sizes = [key for key in values if key.endswith(".vocab_size")]
+    values |= {key: TypedValue(values[key].type, planned.rows) for key in sizes}
+    values["general.file_type"] = TypedValue(number, FILE_TYPES[file_type])
+    values["general.quantization_version"] = TypedValue(number, 2)
+    values |= choice.vocabulary.metadata()
+    if choice.contract is not None:
+        unsealed = changed(choice.contract, source_sha256=_UNKNOWN_DIGEST, reset_row_sha256=_UNKNOWN_DIGEST)
+        values |= contract_metadata(unsealed)
+    return values
+
+
+def _model_name(name: str) -> str:
+    """A name without those by which llama.cpp changes how it strips spaces around special tokens."""
+    return re.sub(r"(?i)phi-?3", "phi 3", clean_line(name[:200]))
+
+
+def _sealed(path: Path, contract: ResetContract | None, digest: SourceDigest) -> ResetContract | None:
+    """Write the two hashes into the finished file; they are known only now."""
+    if contract is None:
+        return None
+    row = reset_row_sha256(path, contract.token_id)
+    contract = changed(contract, source_sha256=digest.hexdigest(), reset_row_sha256=row)
+    patch(
+        path,
+        {
+            "backtrack.source_sha256": contract.source_sha256,
+            "backtrack.reset_row_sha256": contract.reset_row_sha256,
+        },
+    )
+    return contract
+
+
+def reset_row_sha256(path: Path, token_id: int) -> str:
+    """The hash of a token's row of the embedding, as its bytes stand in a GGUF file."""
+    for tensor in read_header(path).tensors:
+        if tensor.name == "token_embd.weight" and token_id < tensor.shape[0]:
+            width = tensor.nbytes // tensor.shape[0]
+            with path.open("rb") as file:
+                file.seek(tensor.offset + token_id * width)
+                return hashlib.sha256(file.read(width)).hexdigest()
+    raise TakebackError(f"{path}: has no embedding row of the token {token_id}")

@@ -1,0 +1,88 @@
+"""llama.cpp's quantizer, in a child process, with the reset token's rows protected."""
+
+import ctypes
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from convert.children import Json, child_main, run_child
+from convert.gguf_header import GGML_TYPES
+from convert.progress import Progress
+
+FILE_TYPES: Mapping[str, int] = {
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q8_0": 7,
+    "q5_0": 8,
+    "q5_1": 9,
+    "q2_k": 10,
+    "q3_k_s": 11,
+    "q3_k_m": 12,
+    "q3_k_l": 13,
+    "q4_k_s": 14,
+    "q4_k_m": 15,
+    "q5_k_s": 16,
+    "q5_k_m": 17,
+    "q6_k": 18,
+    "iq4_nl": 25,
+    "iq4_xs": 30,
+    "bf16": 32,
+}
+"""llama.cpp's `llama_ftype` of each type of file that can be made."""
+
+PROTECTING = ("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k", "q4_k")
+"""The tensor types that can protect the reset token's rows."""
+
+_NUMBERS = {name: number for number, (name, _, _) in GGML_TYPES.items()}
+_BUFFER_BYTES = 256 << 20
+_STEP = re.compile(rb"\[ *(\d+)/ *(\d+)\]")
+
+
+def quantize(source: Path, out: Path, file_type: str, protect: str | None, progress: Progress) -> None:
+    """Quantize a GGUF file. `protect` is the least type of the embedding and of the head, or None.
+
+    Raises TakebackError with llama.cpp's own last words where it fails.
+    """
+    request = {
+        "source": str(source),
+        "out": str(out),
+        "file_type": FILE_TYPES[file_type],
+        "protect": None if protect is None else _NUMBERS[protect],
+    }
+    what = f"llama.cpp cannot make {file_type} of this model"
+    run_child("convert.quantize", request, what, lambda done, total: progress("quantizing", done, total))
+
+
+def _work(request: Json, step: Callable[[int, int], None]) -> Json:
+    import llama_cpp.llama_cpp as llama  # noqa: PLC0415 (only the child may load it)
+
+    @llama.llama_log_callback  # type: ignore[untyped-decorator]
+    def log(level: int, text: bytes, data: ctypes.c_void_p) -> None:
+        found = _STEP.search(text)
+        if found:
+            step(int(found[1]), int(found[2]))
+        elif level >= 3:  # warnings and errors
+            sys.stderr.buffer.write(text)
+            sys.stderr.flush()
+
+    llama.llama_log_set(log, None)
+    params = llama.llama_model_quantize_default_params()
+    params.ftype = request["file_type"]
+    params.nthread = os.cpu_count() or 1
+    params.allow_requantize = True
+    params.max_buf_size = _BUFFER_BYTES
+    if request["protect"] is not None:
+        # A tied embedding is the head too, and llama.cpp then asks for the head's type.
+        params.token_embedding_type = params.output_tensor_type = request["protect"]
+    source, out = os.fsencode(request["source"]), os.fsencode(request["out"])
+    if llama.llama_model_quantize(source, out, ctypes.byref(params)):
+        sys.exit(1)
+    return True
+
+
+if __name__ == "__main__":
+    child_main(_work)
