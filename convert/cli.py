@@ -1,0 +1,144 @@
+"""`takeback convert` and `takeback verify`: parse, call, print."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+from convert.untrusted import clean_line
+
+_CONVERT = """\
+Make a GGUF file of a model that can take back what it has begun to say.
+
+SOURCE is a checkpoint's folder (config.json, tokenizer.json, *.safetensors) or a GGUF file. An adapter, as
+`takeback train` or PEFT writes it, is merged in, and its new token becomes part of the vocabulary.
+"""
+_CONVERT_EXAMPLES = """\
+examples:
+  takeback convert my-checkpoint model.gguf
+      a folder, as bf16: nothing is lost
+  takeback convert base.gguf model.gguf --adapter trained --type q8_0
+      a GGUF base and a trained adapter, half the size of bf16
+  takeback convert my-checkpoint model.gguf --type q4_k_m --protect-reset q8_0
+      small, but with the reset token's rows in full quality
+
+Without a backtrack.json beside the weights it is not known what the model was trained to see after a reset;
+--after-reset says it: `keep` (the draft stays in view, as in the paper) or `rewind` (it is gone).
+Afterwards, `takeback verify model.gguf --against my-checkpoint` proves the result.
+"""
+_VERIFY = """\
+Prove a GGUF file: that it is whole, that its reset token is sound, that llama.cpp sees it as that, and, with
+--against, that every tensor and the tokenizer are the source's.
+"""
+_VERIFY_EXAMPLES = """\
+examples:
+  takeback verify model.gguf
+  takeback verify model.gguf --against my-checkpoint
+  takeback verify model.gguf --against base.gguf --adapter trained --json
+
+Exit status: 0 if no check failed, 1 if one did.
+"""
+_SIGNS = {"pass": "ok  ", "fail": "FAIL", "skipped": "--  "}
+
+
+def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `takeback convert`."""
+    _teach(parser, _CONVERT, _CONVERT_EXAMPLES)
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="a checkpoint's folder or a GGUF file")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the GGUF file to write")
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help="a PEFT LoRA adapter to merge in")
+    parser.add_argument("--reset-token", metavar="T", help="the reset token's text (else [RESET])")
+    parser.add_argument("--after-reset", choices=("rewind", "keep"), help="what the model sees after a reset")
+    parser.add_argument(
+        "--type",
+        default="bf16",
+        type=str.lower,
+        metavar="TYPE",
+        help="f32, f16, bf16 (default), q8_0, q6_k, q5_k_m, q4_k_m and others",
+    )
+    parser.add_argument(
+        "--protect-reset",
+        default="q8_0",
+        type=str.lower,
+        metavar="TYPE",
+        help="the least type of the tensors that hold the reset token: q8_0 (default), f16, ..., or none",
+    )
+    parser.add_argument("--offline", action="store_true", help="use no network (converting never does)")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+
+
+def run_convert(args: argparse.Namespace) -> int:
+    """Convert, with progress on standard error and the report on standard output."""
+    from convert.convert import convert
+
+    protect = None if args.protect_reset == "none" else args.protect_reset
+    report = convert(
+        args.source,
+        args.out,
+        adapter=args.adapter,
+        reset_token=args.reset_token,
+        after_reset=args.after_reset,
+        type=args.type,
+        protect_reset=protect,
+        force=args.force,
+        progress=_Meter().show if sys.stderr.isatty() else None,
+    )
+    if args.json:
+        print(json.dumps(dataclasses.asdict(report) | {"out": str(report.out)}))
+        return 0
+    for note in report.notes:
+        print(f"note: {clean_line(note)}", file=sys.stderr)
+    token = f"reset token {clean_line(report.contract.token)}" if report.contract else "no reset token"
+    size = f"{report.nbytes / (1 << 20):,.0f} MiB of {report.type}"
+    print(f"{clean_line(str(report.out))}: {size}, {report.tensors} tensors, {token}, {report.seconds:.1f} s")
+    return 0
+
+
+def add_arguments_verify(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `takeback verify`."""
+    _teach(parser, _VERIFY, _VERIFY_EXAMPLES)
+    parser.add_argument("file", type=Path, metavar="FILE", help="the GGUF file")
+    parser.add_argument(
+        "--against", type=Path, metavar="SOURCE", help="what it was made of: a folder or a GGUF"
+    )
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help="the adapter that was merged in")
+    parser.add_argument("--json", action="store_true", help="print the checks as one JSON object")
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Verify and print a line for each check; 1 where one failed."""
+    from convert.verify import verify
+
+    checks = verify(args.file, against=args.against, adapter=args.adapter)
+    failed = sum(check.verdict == "fail" for check in checks)
+    if args.json:
+        print(json.dumps({"failed": failed, "checks": [dataclasses.asdict(check) for check in checks]}))
+    else:
+        for check in checks:
+            print(f"{_SIGNS[check.verdict]} {check.name}: {clean_line(check.detail)}")
+        print(f"{failed} of {len(checks)} checks failed" if failed else f"no check of {len(checks)} failed")
+    return 1 if failed else 0
+
+
+def _teach(parser: argparse.ArgumentParser, description: str, examples: str) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = description
+    parser.epilog = examples
+
+
+class _Meter:
+    """One line on standard error that says how far the work is, ten times a second at most."""
+
+    def __init__(self) -> None:
+        self.shown_at = 0.0
+
+    def show(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done < total and now - self.shown_at < 0.1:
+            return
+        self.shown_at = now
+        end = "\n" if done >= total else ""
+        print(f"\r{what}: {done * 100 // max(total, 1):3d}%", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,186 @@
+"""Proves a GGUF file: by its own header, in llama.cpp, and against the source that it was made of."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from convert.adapter import open_adapter
+from convert.check import Check, passed_if
+from convert.checkpoint import open_checkpoint
+from convert.children import Json, child_main, run_child
+from convert.convert import reset_row_sha256
+from convert.errors import TakebackError
+from convert.gguf_header import GGUFHeader, read_header
+from convert.reset_token import CONTROL, DEFAULT_TOKEN, END_KEYS, ResetContract, read_contract
+from convert.source_digest import SourceDigest
+from convert.untrusted import clean_line
+from convert.verify_weights import check_tensors
+
+CORPUS = (
+    "The quick brown fox jumps over the lazy dog. It's 12:45; we've paid $1,234.56!",
+    "  leading, trailing  and   inner spaces \n\n\n\tand\ttabs \r\n",
+    "def f(x: int) -> dict[str, int]:\n    return {'a': x ** 2, \"b\": [i for i in range(10)]}\n",
+    "Größe, naïve, Ελληνικά, русский, 日本語のテキスト, 한국어, العربية, हिन्दी, ไทย",
+    "👩\u200d👩\u200d👧 🇨🇭 e\u0301 \u00a0\u2009\ufeff… — “quotes” ½ ² ９ ٣",
+    "I'LL you'Re don't 's 't 0 00 000 0000 1234567890 a1b2c3 _x__y",
+    "<html><!-- comment --></html> [[x]] <|im_end|> <|im_start|>user </s>",
+)
+"""Texts that pre-tokenizers disagree about."""
+
+
+def verify(file: Path, against: Path | None = None, adapter: Path | None = None) -> list[Check]:
+    """Check a GGUF file. With `against`, the source, and `adapter`, also every tensor and the tokenizer.
+
+    A file that cannot be read is a failed check; a source that cannot be read raises TakebackError.
+    """
+    try:
+        header = read_header(file)
+    except TakebackError as error:
+        return [Check("file", "fail", str(error))]
+    checks = [Check("file", "pass", f"{len(header.tensors)} tensors, no gap, nothing cut off")]
+    contract, note = read_contract(header)
+    checks += _check_contract(file, header, contract, note)
+    token = (contract.token_id, contract.token) if contract is not None else _named_token(header)
+    checks += _check_in_llama(file, token, against, adapter)
+    if against is None:
+        return [*checks, Check("source", "skipped", "no source given to compare with (--against)")]
+    with ExitStack() as stack:
+        result = stack.enter_context(open_checkpoint(file))
+        source = stack.enter_context(open_checkpoint(against))
+        lora = stack.enter_context(open_adapter(adapter)) if adapter is not None else None
+        if contract is not None and contract.source_sha256 is not None:
+            same = SourceDigest(source, lora).hexdigest() == contract.source_sha256
+            detail = (
+                "is the one it was made of" if same else "is not the one that the file says it was made of"
+            )
+            checks.append(passed_if("source hash", good=same, detail=f"the source {detail}"))
+        checks += check_tensors(result, source, lora)
+    return checks
+
+
+def _check_contract(
+    file: Path, header: GGUFHeader, contract: ResetContract | None, note: str | None
+) -> list[Check]:
+    """The contract's keys, the token's type, the end-of-generation keys and the hash of the token's row."""
+    token = _named_token(header)
+    if contract is None and token is None:
+        return [Check("contract", "skipped", note or "an ordinary model, without a reset token")]
+    keyed = "backtrack.reset_token_id" in header.metadata
+    detail = note or "the keys are all there and possible"
+    checks = [Check("contract", "fail" if contract is None else "pass" if keyed else "skipped", detail)]
+    if token is not None:
+        token_id, text = token
+        kind = header.metadata["tokenizer.ggml.token_type"][token_id]
+        detail = f"the token {token_id} {clean_line(text[:80])} is of type {kind}; {CONTROL} is CONTROL"
+        checks.append(passed_if("reset token type", good=kind == CONTROL, detail=detail))
+        ends = [key for key in END_KEYS if header.metadata.get(key) == token_id]
+        detail = f"it is also {', '.join(ends)}" if ends else "it is in no key that ends a generation"
+        checks.append(passed_if("reset token ends no reply", good=not ends, detail=detail))
+    if contract is not None and contract.reset_row_sha256 is not None:
+        same = reset_row_sha256(file, contract.token_id) == contract.reset_row_sha256
+        detail = "the embedding's row has its hash" if same else "the embedding's row is not the one hashed"
+        checks.append(passed_if("reset row", good=same, detail=detail))
+    return checks
+
+
+def _named_token(header: GGUFHeader) -> tuple[int, str] | None:
+    """Id and text of the token that the keys name, or that is named [RESET], whether or not it is sound."""
+    values = header.metadata
+    tokens, types = values.get("tokenizer.ggml.tokens", ()), values.get("tokenizer.ggml.token_type", ())
+    token_id = values.get("backtrack.reset_token_id")
+    if token_id is None and DEFAULT_TOKEN in tokens:
+        token_id = tokens.index(DEFAULT_TOKEN)
+    if type(token_id) is int and 0 <= token_id < min(len(tokens), len(types)):
+        return token_id, str(tokens[token_id])
+    return None
+
+
+def _check_in_llama(
+    file: Path, token: tuple[int, str] | None, against: Path | None, adapter: Path | None
+) -> list[Check]:
+    """What llama.cpp makes of the vocabulary, in a process of its own."""
+    try:
+        seen = _ask_llama(file, token)
+    except TakebackError as error:
+        return [Check("llama.cpp", "fail", str(error))]
+    checks = [Check("llama.cpp", "pass", f"it reads a vocabulary of {seen['tokens']:,} tokens")]
+    if token is not None:
+        ids, plain = seen["special"], seen["plain"]
+        checks += [
+            passed_if("llama.cpp: no end", good=not seen["eog"], detail=f"end of generation: {seen['eog']}"),
+            passed_if("llama.cpp: control", good=seen["control"], detail=f"control token: {seen['control']}"),
+            passed_if(
+                "llama.cpp: one token",
+                good=ids == [token[0]],
+                detail=f"with special tokens its text is {ids}",
+            ),
+            passed_if(
+                "llama.cpp: typed text",
+                good=bool(plain) and token[0] not in plain,
+                detail=f"without special tokens its text is {len(plain)} ordinary tokens",
+            ),
+        ]
+    if against is None:
+        return checks
+    return [*checks, _check_tokenizer(seen["corpus"], against, adapter)]
+
+
+def _check_tokenizer(found: list[list[int]], against: Path, adapter: Path | None) -> Check:
+    """Compare the ids of a corpus with those of the source's own tokenizer."""
+    if against.is_file():
+        expected = _ask_llama(against, None)["corpus"]
+    else:
+        from tokenizers import Tokenizer  # noqa: PLC0415 (needed here only)
+
+        own = adapter / "tokenizer.json" if adapter is not None else against
+        path = own if own.is_file() else against / "tokenizer.json"
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:
+            return Check("tokenizer", "fail", f"{path}: {clean_line(str(error)[:120])}")
+        expected = [tokenizer.encode(text, add_special_tokens=False).ids for text in CORPUS]
+    for text, theirs, ours in zip(CORPUS, expected, found, strict=True):
+        if theirs != ours:
+            return Check("tokenizer", "fail", f"other ids than the source's for {clean_line(text)[:50]!r}")
+    return Check("tokenizer", "pass", f"equal ids for {len(CORPUS)} texts, {sum(map(len, found))} tokens")
+
+
+def _ask_llama(file: Path, token: tuple[int, str] | None) -> dict[str, Json]:
+    request = {"file": str(file), "token": token, "corpus": CORPUS}
+    answer: dict[str, Json] = run_child("convert.verify", request, f"{file}: llama.cpp cannot load it")
+    return answer
+
+
+def _work(request: Json, step: Callable[[int, int], None]) -> Json:
+    """In the child: load the vocabulary alone and look at it."""
+    import llama_cpp.llama_cpp as llama  # noqa: PLC0415 (only the child may load it)
+
+    params = llama.llama_model_default_params()
+    params.vocab_only = True
+    model = llama.llama_model_load_from_file(os.fsencode(request["file"]), params)
+    if not model:
+        sys.exit(1)
+    vocabulary = llama.llama_model_get_vocab(model)
+
+    def ids(text: str, *, special: bool) -> list[int]:
+        raw = text.encode()
+        room = (llama.llama_token * (len(raw) + 16))()
+        count = llama.llama_tokenize(vocabulary, raw, len(raw), room, len(room), False, special)
+        return list(room[:count])
+
+    answer: dict[str, Json] = {
+        "tokens": llama.llama_vocab_n_tokens(vocabulary),
+        "corpus": [ids(text, special=True) for text in request["corpus"]],
+    }
+    if request["token"] is not None:
+        token_id, text = request["token"]
+        answer["eog"] = bool(llama.llama_vocab_is_eog(vocabulary, token_id))
+        answer["control"] = bool(llama.llama_vocab_is_control(vocabulary, token_id))
+        answer["special"], answer["plain"] = ids(text, special=True), ids(text, special=False)
+    return answer
+
+
+if __name__ == "__main__":
+    child_main(_work)

@@ -1,0 +1,203 @@
+"""Proves a GGUF file's tensors against the source that it was made of.
+
+This is written apart from the conversion on purpose: the row order, the merge and the tolerances below follow
+from the formats and not from `merge.py`, so that one mistake cannot hide in both.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from convert import numbers
+from convert.adapter import EMBEDDING, HEAD, Adapter
+from convert.architectures import family_of_config, family_of_gguf
+from convert.check import Check, passed_if
+from convert.checkpoint import Checkpoint, StoredTensor
+from convert.gguf_header import GGML_TYPES
+from convert.numbers import Floats
+
+_PIECE = 1 << 21
+_RELATIVE = {numbers.F32: 2e-6, numbers.BF16: 2**-8, numbers.F16: 2**-10}
+"""The largest error of one number, relative to it, of the types that round each number by itself."""
+_RMS = ((8, 0.01), (6, 0.03), (5, 0.06), (4, 0.14), (3, 0.30), (0, 0.60))
+"""Bits a weight, and the largest root mean square error of a tensor, relative to its values'."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A tensor of the result, the source's that it should be, and the heads whose rows were moved."""
+
+    name: str
+    theirs: str
+    result: StoredTensor
+    source: StoredTensor
+    heads: int | None
+
+
+def check_tensors(result: Checkpoint, source: Checkpoint, adapter: Adapter | None) -> list[Check]:
+    """Check that every tensor of the source is in the result once, in its shape and with its values."""
+    names, heads = _names(result, source)
+    stored = dict(source.tensors)
+    if source.header is not None:
+        back = {ours: theirs for theirs, ours in names.items()}
+        stored = {back.get(name, name): tensor for name, tensor in stored.items()}
+    if adapter is not None:
+        stored |= adapter.whole
+    wanted = {
+        theirs: names.get(theirs, theirs) for theirs in stored if not theirs.endswith("rotary_emb.inv_freq")
+    }
+    if wanted.get(HEAD) and wanted[HEAD] not in result.tensors and _is_embedding(stored):
+        del wanted[HEAD]
+    missing = sorted(ours for ours in wanted.values() if ours not in result.tensors)
+    extra = sorted(set(result.tensors) - set(wanted.values()) - {"rope_freqs.weight"})
+    detail = f"{len(wanted)} tensors of the source, each there once"
+    if missing or extra:
+        shown = [", ".join(names[:3]) or "none" for names in (missing, extra)]
+        detail = f"missing: {shown[0]}; not of the source: {shown[1]}"
+    checks = [passed_if("tensors", good=not missing and not extra, detail=detail)]
+    pairs = [
+        _Pair(ours, theirs, result.tensors[ours], stored[theirs], heads.get(theirs))
+        for theirs, ours in wanted.items()
+        if ours in result.tensors
+    ]
+    checks.append(_check_shapes(pairs, adapter))
+    if checks[-1].verdict == "pass":
+        checks += _check_values(pairs, adapter, moved=source.header is not None)
+    return checks
+
+
+def _names(result: Checkpoint, source: Checkpoint) -> tuple[Mapping[str, str], Mapping[str, int]]:
+    """The family's tensor names and heads; nothing where the family is not known."""
+    header = result.header
+    values = header.metadata if header is not None else {}
+    if source.header is None:
+        family = family_of_config(source.config)
+    elif values.get("general.architecture") == "llama":
+        family = family_of_gguf("llama")
+    else:
+        return {}, {}
+    return family.tensor_names(values), family.transforms(values)
+
+
+def _is_embedding(stored: Mapping[str, StoredTensor]) -> bool:
+    head, embedding = stored[HEAD], stored.get(EMBEDDING)
+    return embedding is not None and (
+        (head.dtype, head.shape) == (embedding.dtype, embedding.shape)
+        and all(
+            np.array_equal(head.read(i, n), embedding.read(i, n))
+            for i, n in _spans(head.rows, head.shape[-1])
+        )
+    )
+
+
+def _spans(rows: int, width: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
+    """First row and number of rows of each piece of a tensor."""
+    step = max(1, _PIECE // width // multiple) * multiple
+    for first in range(0, rows, step):
+        yield first, min(step, rows - first)
+
+
+def _check_shapes(pairs: list[_Pair], adapter: Adapter | None) -> Check:
+    for pair in pairs:
+        shape = pair.source.shape
+        rows = adapter.rows.get(pair.theirs) if adapter is not None else None
+        if rows is not None:
+            shape = (max(shape[0], *(i + 1 for i in rows.ids)), *shape[1:])
+        if pair.result.shape != shape:
+            return Check("shapes", "fail", f"{pair.name} is {pair.result.shape} and should be {shape}")
+        if len(shape) == 1 and pair.result.ggml_type != numbers.F32:
+            return Check("shapes", "fail", f"{pair.name} has one dimension and is not F32")
+    return Check("shapes", "pass", "every tensor has the source's shape, and the new rows")
+
+
+def _check_values(pairs: list[_Pair], adapter: Adapter | None, *, moved: bool) -> list[Check]:
+    """Compare every number; tensors whose rows were moved are a check of their own."""
+    wrong: dict[str, list[str]] = {"copied bytes": [], "q and k row order": [], "weights": []}
+    counted = dict.fromkeys(wrong, 0)
+    for pair in pairs:
+        changed = adapter is not None and (pair.theirs in adapter.loras or pair.theirs in adapter.rows)
+        same = pair.source.ggml_type == pair.result.ggml_type and not changed
+        kind = "copied bytes" if same else "weights"
+        if pair.heads is not None:
+            kind = "q and k row order"
+        error = _difference(pair, adapter if changed else None, moved=moved, exact=same)
+        counted[kind] += 1
+        if error is not None:
+            if pair.heads is not None and _difference(pair, adapter, moved=True, exact=same) is None:
+                error = "its rows are in the checkpoint's order, not in llama.cpp's"
+            wrong[kind].append(f"{pair.name}: {error}")
+    return [
+        passed_if(kind, good=not errors, detail=errors[0] if errors else f"{counted[kind]} tensors compared")
+        for kind, errors in wrong.items()
+        if counted[kind]
+    ]
+
+
+def _difference(pair: _Pair, adapter: Adapter | None, *, moved: bool, exact: bool) -> str | None:
+    """What is wrong with a tensor, or None. `exact` compares bytes."""
+    size = pair.result.rows // pair.heads if pair.heads else 1
+    squares, total = 0.0, 0.0
+    for first, count in _spans(pair.result.rows, pair.result.nbytes // pair.result.rows, size):
+        have = max(0, min(count, pair.source.rows - first))
+        order = _order(count, size) if pair.heads and not moved else np.arange(have)
+        raw = pair.source.read(first, have)[order]
+        if exact:
+            if not np.array_equal(raw, pair.result.read(first, count)):
+                return f"bytes differ between the rows {first} and {first + count}"
+            continue
+        base = numbers.decode(raw, pair.source.number_type())
+        expected = _changed(pair, base, (first, count), adapter, size)
+        stored = numbers.decode(pair.result.read(first, count), pair.result.number_type())
+        if not _each_close(expected, stored, pair.result.number_type()):
+            return (
+                f"a number between the rows {first} and {first + count} is further off than its type allows"
+            )
+        squares += float(np.square(stored - expected, dtype=np.float64).sum())
+        total += float(np.square(expected, dtype=np.float64).sum())
+    if exact:
+        return None
+    _, block, nbytes = GGML_TYPES[pair.result.number_type()]
+    allowed = next(limit for least, limit in _RMS if nbytes * 8 / block >= least)
+    error = (squares / total) ** 0.5 if total else squares
+    return f"off by {error:.1%}, and its type allows {allowed:.0%}" if not error <= allowed else None
+
+
+def _order(count: int, size: int) -> np.ndarray:
+    """llama.cpp's row 2i + s of a head of `size` rows is the checkpoint's row i + s x size / 2."""
+    rows = np.arange(count)
+    head, within = rows // size, rows % size
+    return head * size + within // 2 + within % 2 * (size // 2)
+
+
+def _changed(pair: _Pair, base: Floats, span: tuple[int, int], adapter: Adapter | None, size: int) -> Floats:
+    """The base's rows with the adapter in them; `span` is the first row and how many."""
+    first, count = span
+    lora = adapter.loras.get(pair.theirs) if adapter is not None else None
+    rows = adapter.rows.get(pair.theirs) if adapter is not None else None
+    if lora is not None:
+        down, up = lora.a.values(), lora.b.values()
+        if lora.of_embedding:
+            down, up = up.T, down.T
+        part = up[first : first + len(base)]
+        base = base + lora.scale * (part[_order(len(part), size)] if pair.heads else part) @ down
+    if rows is not None:
+        grown = np.zeros((count, pair.result.shape[-1]), np.float32)
+        grown[: len(base)] = base
+        for i, row in zip(rows.ids, rows.values.values(), strict=True):
+            if first <= i < first + count:
+                grown[i - first] = row
+        base = grown
+    return base.astype(np.float32)
+
+
+def _each_close(expected: Floats, stored: Floats, ggml_type: int) -> bool:
+    """Whether each number is as near as its type can bring it; types of few bits are judged as a whole."""
+    if ggml_type == numbers.Q8_0:
+        blocks = np.abs(expected).reshape(-1, 32)
+        allowed = np.repeat(blocks.max(axis=1) * (0.5 / 127 + 2**-10), 32).reshape(expected.shape)
+    elif ggml_type in _RELATIVE:
+        allowed = np.abs(expected) * _RELATIVE[ggml_type] + np.abs(expected).max(initial=0) * 2e-6
+    else:
+        return bool(np.isfinite(stored).all())
+    return bool((np.abs(stored - expected) <= allowed + 1e-7).all())
