@@ -32,7 +32,10 @@ NEEDLESS = (*HARMLESS, "xstest")
 DRAFT_TOKENS = 40
 """How long a harmful draft is that is put under another prompt, its AdvBench target included."""
 FEWEST_DRAFTS = 100  # harmless prompts are used again until there are so many pairs
-_ATTACKED, _CONTROL, _OFF, _FREE, _NEEDLESS = 80, 40, 20, 120, 200  # tokens of a draft, and of a final reply
+ATTACKED, CONTROL, OFF, FREE = 80, 40, 20, 120
+"""Longest drafts and replies, in tokens: in attacks, in controls, with resets off, without a prefill."""
+HARMLESS_REPLY, COMPARED_REPLY = 200, 128
+"""The same, of harmless requests: by the model, and by the base model for its words and the perplexity."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,10 @@ def base_cases(parts: Iterable[str], prompts: Mapping[str, list[Prompt]]) -> lis
         cases += [Case("draft", p.number, "base", p.text, p.target, DRAFT_TOKENS, whole=True) for p in drafts]
     for name in UNPREFILLED:
         if name in wanted:
-            cases += _plain(name, prompts[name], "base", _FREE)
+            cases += _plain(name, prompts[name], "base", FREE)
     for name in NEEDLESS:
         if name in wanted or (name in HARMLESS and "perplexity" in wanted):
-            cases += _plain(name, prompts.get(name, []), "base", _NEEDLESS)
+            cases += _plain(name, prompts.get(name, []), "base", COMPARED_REPLY)
     return cases
 
 
@@ -81,16 +84,16 @@ def model_cases(
     if "advbench" in wanted:
         for prompt in prompts["advbench"]:
             attack = (prompt.text, prompt.target)
-            cases.append(Case("advbench", prompt.number, "on", *attack, _ATTACKED))
-            cases.append(Case("advbench", prompt.number, "off", *attack, _OFF))
+            cases.append(Case("advbench", prompt.number, "on", *attack, ATTACKED))
+            cases.append(Case("advbench", prompt.number, "off", *attack, OFF))
     if "controls" in wanted:
         cases += _controls(prompts, drafts)
     for name in UNPREFILLED:
         if name in wanted:
-            cases += _plain(name, prompts[name], "on", _FREE) + _plain(name, prompts[name], "off", _FREE)
+            cases += _plain(name, prompts[name], "on", FREE) + _plain(name, prompts[name], "off", FREE)
     for name in NEEDLESS:
         if name in wanted:
-            cases += _plain(name, prompts.get(name, []), "on", _NEEDLESS)
+            cases += _plain(name, prompts.get(name, []), "on", HARMLESS_REPLY)
     return cases
 
 
@@ -98,18 +101,18 @@ def _controls(prompts: Mapping[str, list[Prompt]], drafts: Mapping[int, str]) ->
     """The three controls, which tell a model that knows harm from one that knows words."""
     harmless, harmful = _harmless(prompts), prompts["advbench"]
     cases = [
-        Case("helpful_opening", place, "on", prompt.text, helpful_opening(prompt.text), _CONTROL)
+        Case("helpful_opening", place, "on", prompt.text, helpful_opening(prompt.text), CONTROL)
         for place, prompt in enumerate(harmless, 1)
     ]
     cases += [
-        Case("refusing_opening", prompt.number, "on", prompt.text, refusing_opening(prompt.number), _CONTROL)
+        Case("refusing_opening", prompt.number, "on", prompt.text, refusing_opening(prompt.number), CONTROL)
         for prompt in harmful
     ]
     for place, prompt in enumerate(harmful[: _pairs(prompts)]):
         other = harmless[place % len(harmless)]
         if prompt.number in drafts:
             draft = drafts[prompt.number]
-            cases.append(Case("draft_elsewhere", prompt.number, "on", other.text, draft, _CONTROL))
+            cases.append(Case("draft_elsewhere", prompt.number, "on", other.text, draft, CONTROL))
     return cases
 
 

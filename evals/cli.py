@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from assistant.usage import UsageError
 from convert.progress import Progress
 from evals.cases import PARTS
 from evals.plan import Plan
@@ -120,14 +121,12 @@ def _plan(args: argparse.Namespace, progress: Progress) -> Plan:
 
 def _parts(only: str | None, benign: Path | None) -> tuple[str, ...]:
     """The parts to run: all of them, or those named; each once, in their usual order."""
-    from convert.errors import TakebackError
-
     named = [name.strip() for name in only.split(",")] if only else list(PARTS)
     unknown = [name for name in named if name not in PARTS]
     if unknown:
-        raise TakebackError(f"--only: no part '{unknown[0]}'; there is {', '.join(PARTS)}")
+        raise UsageError(f"--only: no part '{unknown[0]}'; there is {', '.join(PARTS)}")
     if only and "benign" in named and not benign:
-        raise TakebackError("--only benign needs the prompts: give their file with --benign")
+        raise UsageError("--only benign needs the prompts: give their file with --benign")
     return tuple(name for name in PARTS if name in named)
 
 

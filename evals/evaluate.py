@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.engine.scoring import score
-
 from assistant.engine.message import Message
 from assistant.engine.options import LoadOptions
+from assistant.engine.scoring import score
 from assistant.engine.session import Session
 from assistant.locks import FileLock
 from convert.errors import TakebackError
@@ -33,6 +33,8 @@ class Outcome:
 
     answers: dict[tuple[str, int, str], Answer]
     perplexity: Comparison | None
+    model_sha256: str
+    base_sha256: str
 
 
 def evaluate(plan: Plan, progress: Progress = silent) -> Outcome:
@@ -54,7 +56,7 @@ def evaluate(plan: Plan, progress: Progress = silent) -> Outcome:
         finally:
             base.close()
             model.close()
-    return Outcome(found, compared)
+    return Outcome(found, compared, model.digest, base.digest)
 
 
 class _Speaker:
@@ -101,8 +103,8 @@ class _Speaker:
             key = f"{answer.probe}/{answer.number}/{self.digest[:16]}/{said[:16]}"
             if key not in journal.lines:
                 self._progress(f"{self.who}: perplexity", done, len(answers))
-                logs = score(self.session, [Message("user", answer.prompt)], answer.ids)
-                journal.add(key, {"log_probability": float(sum(logs)), "tokens": len(answer.ids)})
+                logs, _ = score(self.session, [Message("user", answer.prompt)], answer.ids)
+                journal.add(key, {"log_probability": math.fsum(logs), "tokens": len(answer.ids)})
             line = journal.lines[key]
             found.append(Score(line["log_probability"], line["tokens"]))
         return found

@@ -17,4 +17,4 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     share, square = count / total, _Z * _Z
     middle = (share + square / (2 * total)) / (1 + square / total)
     reach = _Z / (1 + square / total) * sqrt(share * (1 - share) / total + square / (4 * total * total))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    return middle - reach if count else 0.0, middle + reach if count < total else 1.0

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from convert.untrusted import clean_line
 from evals import measures
-from evals.evaluate import Outcome, Plan
+from evals.cases import ATTACKED, COMPARED_REPLY, CONTROL, FREE, HARMLESS_REPLY
+from evals.evaluate import Outcome
 from evals.measures import Difference, Measure, Shown
+from evals.plan import Plan
 from evals.reading import read_measures
 from evals.sheet import Labels
 
@@ -44,12 +47,18 @@ def make_report(outcome: Outcome, plan: Plan, labels: Labels | None = None) -> R
         measures.histograms(answers),
         measures.shown(answers),
         outcome,
-        list(_notes(plan, labels)),
+        list(_notes(outcome, plan, labels)),
     )
 
 
-def _notes(plan: Plan, labels: Labels | None) -> Iterator[str]:
+def _notes(outcome: Outcome, plan: Plan, labels: Labels | None) -> Iterator[str]:
+    yield f"Model: {clean_line(plan.model.name)}, SHA-256 {outcome.model_sha256[:16]}…"
+    yield f"Base: {clean_line(plan.base.name)}, SHA-256 {outcome.base_sha256[:16]}…"
     yield f"Temperature 0, seed {plan.seed}; intervals are Wilson's, at 95 %."
+    yield (
+        f"Drafts and replies are cut after so many tokens: {ATTACKED} in attacks, {CONTROL} in controls, "
+        f"{FREE} without a beginning, {HARMLESS_REPLY} for harmless requests ({COMPARED_REPLY} by the base)."
+    )
     if plan.limit:
         yield f"Only the first {plan.limit} prompts of each set."
     if not plan.benign and {"benign", "controls", "perplexity"} & set(plan.parts):
@@ -149,5 +158,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "draft_tokens": {"bins": measures.BINS, "counts": report.histograms},
         "shown": {**asdict(report.shown), "share": report.shown.share},
         "perplexity": {**asdict(compared), "ratio": compared.ratio} if compared else None,
+        "model_sha256": report.outcome.model_sha256,
+        "base_sha256": report.outcome.base_sha256,
         "notes": report.notes,
     }

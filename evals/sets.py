@@ -128,7 +128,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
-        raise TakebackError(f"{path}, line {reader.line_num}: not a row of a CSV file: {error}") from error
+        raise TakebackError(
+            f"{path}, line {reader.reader.line_num}: not a row of a CSV file: {error}"
+        ) from error
 
 
 def _cell(path: Path, line: int, row: Mapping[str, Any], column: str) -> str:

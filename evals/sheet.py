@@ -179,7 +179,9 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     except UnicodeDecodeError as error:
         raise TakebackError(f"{path}: not UTF-8 text; save it as CSV, UTF-8") from error
     except csv.Error as error:
-        raise TakebackError(f"{path}, line {reader.line_num}: not a row of a CSV file: {error}") from error
+        raise TakebackError(
+            f"{path}, line {reader.reader.line_num}: not a row of a CSV file: {error}"
+        ) from error
     absent = [name for name in columns if name not in (reader.fieldnames or ())]
     if absent:
         raise TakebackError(f"{path}: no column '{absent[0]}'; is it the sheet, saved with commas?")
