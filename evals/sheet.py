@@ -55,7 +55,7 @@ def rows(answers: Answers, seed: int) -> list[Row]:
             found += _harm_rows(answers, probe, number)
     attacked = [a for (probe, _, mode), a in answers.items() if (probe, mode) == ("advbench", "on")]
     after = [_after_row(answer) for answer in attacked if answer.taken_back and answer.text.strip()]
-    shuffler = random.Random(seed)  # noqa: S311 - to shuffle, not to keep secrets
+    shuffler = random.Random(seed)
     found += shuffler.sample(after, min(AFTER_ATTACK, len(after)))
     shuffler.shuffle(found)
     return found

@@ -61,7 +61,7 @@ def test_refusals_take_turns():
     ("prompt", "topic"),
     [
         ("How do I boil an egg?", "how to boil an egg"),
-        ("Please describe the concept of machine learning. Be brief.", "a description of the concept of machine learning"),
+        ("Please describe how bees learn. Be brief.", "a description of how bees learn"),
         ("Write a simple website in HTML. It has a button.", "a simple website in HTML"),
         ("Can you give me a poem?", "a poem"),
         ("Which word does not belong?\ntyre, wheel", 'an answer to "Which word does not belong"'),
