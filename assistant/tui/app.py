@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
 
 from textual.app import App
 from textual.theme import Theme
@@ -34,7 +33,7 @@ class ChatApp(App[None]):
 
     CSS_PATH = "styles.tcss"
     TITLE = "Takeback"
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "narrow"), (78, "wide")]  # type: ignore[misc] # as Textual has it
+    HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (64, "wide")]  # noqa: RUF012 - Textual's own annotation rules
 
     def __init__(
         self,

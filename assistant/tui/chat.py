@@ -39,6 +39,7 @@ from convert.errors import TakebackError
 
 REDRAWS_A_SECOND = 30
 MESSAGES_A_PAGE = 50
+COLUMNS_FOR_ALL_KEYS = 96
 SECONDS_TO_END = 5.0
 """How long quitting waits for the model to stop and its reply to be stored."""
 
@@ -112,6 +113,10 @@ class ChatScreen(Screen[None]):
         self._show_state("Loading the model…")
         self._model.start(self._history)
 
+    def on_resize(self) -> None:
+        """Show the keys that there is room for."""
+        self._show_keys()
+
     def end(self) -> bool:
         """Stop the model and close the store; whether the model's thread has ended."""
         ended = self._model.close(SECONDS_TO_END)
@@ -144,7 +149,7 @@ class ChatScreen(Screen[None]):
     async def _ask(self, chat: int) -> None:
         self._unseen_resets = 0
         self._request = self._model.submit(chat)
-        await self._transcript.begin_reply(self._model_name)
+        await self._transcript.begin_reply()
         self._transcript.anchor()
         if self._ready:
             self._show_state("Thinking…")
@@ -209,7 +214,7 @@ class ChatScreen(Screen[None]):
             return MessageView.of_user(entry.text)
         reason = entry.reason or "killed"
         return MessageView.of_model(
-            self._model_name, entry.text, reason=reason, resets=entry.resets, shown_resets=entry.shown_resets
+            entry.text, reason=reason, resets=entry.resets, shown_resets=entry.shown_resets
         )
 
     # What the model reports
@@ -284,7 +289,6 @@ class ChatScreen(Screen[None]):
             self._show_state("No reply", "$text-error")
             return
         view = MessageView.of_model(
-            self._model_name,
             event.text,
             reason=event.reason,
             resets=event.resets,
@@ -326,5 +330,7 @@ class ChatScreen(Screen[None]):
 
     def _show_keys(self) -> None:
         send = ("Esc", "stop") if self._request is not None else ("Enter", "send")
-        keys = (send, ("Ctrl+J", "new line"), ("Ctrl+N", "new chat"), ("Ctrl+Q", "quit"))
+        keys = [send, ("Ctrl+J", "new line"), ("Ctrl+N", "new chat"), ("Ctrl+Q", "quit")]
+        if self.size.width < COLUMNS_FOR_ALL_KEYS:
+            keys.remove(("Ctrl+J", "new line"))
         self.query_one(StatusLine).show_keys(*keys)

@@ -36,12 +36,14 @@ class MessageView(Static):
         return cls("user", "You", Document([Block(Content(clean_text(text)))]))
 
     @classmethod
-    def of_model(cls, name: str, text: str, *, reason: str, resets: int, shown_resets: int) -> MessageView:
+    def of_model(cls, text: str, *, reason: str, resets: int, shown_resets: int) -> MessageView:
         """A reply that is over, for whatever reason."""
         body = render(text)
         if reason == "reset_limit":
             body = Document([Block(Content(no_answer(resets)))])
-        return cls("assistant", name, body, notice=taken_back(shown_resets), remark=REMARKS.get(reason, ""))
+        return cls(
+            "assistant", "Assistant", body, notice=taken_back(shown_resets), remark=REMARKS.get(reason, "")
+        )
 
     def reserve(self, lines: int) -> None:
         """Take at least so many lines, so that the screen stays where it is."""
@@ -69,11 +71,10 @@ class LiveReply(Static):
 
     ALLOW_SELECT: ClassVar[bool] = False
 
-    def __init__(self, name: str, *, shown_resets: int = 0, reserve: int = 0) -> None:
+    def __init__(self, *, shown_resets: int = 0, reserve: int = 0) -> None:
         """`shown_resets` drafts of this reply were seen and taken back; it takes at least `reserve` lines."""
         self.shown_resets = shown_resets
         self.reserved = reserve
-        self.label = name
         self._text = GrowingMarkdown()
         self._empty = True
         super().__init__(self._document(), markup=False, classes="assistant")
@@ -88,7 +89,7 @@ class LiveReply(Static):
         self.update(self._document())
 
     def _document(self) -> Document:
-        head = [_label(self.label), *_line(taken_back(self.shown_resets), "$text-secondary")]
+        head = [_label("Assistant"), *_line(taken_back(self.shown_resets), "$text-secondary")]
         blocks = _line("…", "$text-muted") if self._empty else self._text.document().blocks
         return Document([*head, *blocks], self.reserved)
 

@@ -62,6 +62,12 @@ class Transcript(VerticalScroll, can_focus=False):
         if new_value <= 0 < old_value and not self.following:
             self.post_message(self.ReachedTop())
 
+    def release_anchor(self) -> None:
+        """The reader scrolls: do not follow the end, unless that is where the reader stays."""
+        super().release_anchor()
+        # At the end already, nothing scrolls, and nothing else would notice that the reader is there.
+        self.call_after_refresh(self._check_anchor)
+
     async def show(self, views: Sequence[Widget]) -> None:
         """Show another chat, or the welcome where there is nothing to show, in one frame."""
         self._live = None
@@ -88,9 +94,9 @@ class Transcript(VerticalScroll, can_focus=False):
                 await self._prune()
             await self._messages.mount(view, before=self._live)
 
-    async def begin_reply(self, name: str) -> None:
+    async def begin_reply(self) -> None:
         """A reply begins; the reader sees that."""
-        live = LiveReply(name)
+        live = LiveReply()
         await self.add(live)
         self._live = live
 
@@ -103,13 +109,14 @@ class Transcript(VerticalScroll, can_focus=False):
         if (old := self._live) is None:
             return
         following = self.following
-        reserve = min(max(old.size.height, old.reserved), self.size.height)
-        self._live = LiveReply(old.label, shown_resets=old.shown_resets + 1, reserve=reserve)
+        reserve = min(max(old.size.height, old.reserved), self.size.height - old.styles.margin.height)
+        self._live = LiveReply(shown_resets=old.shown_resets + 1, reserve=reserve)
         with self.app.batch_update():
             await self._messages.mount(self._live, after=old)
             await old.remove()
         if not following:
-            self.call_after_refresh(self.release_anchor)
+            # A shorter chat may have put the reader at its end, which is not where the reader went.
+            self.call_after_refresh(super().release_anchor)
 
     async def settle(self, view: MessageView | Notice) -> None:
         """Put the finished reply in the place of the live one, in one frame."""
