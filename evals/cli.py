@@ -153,6 +153,26 @@ def run_bench(args: argparse.Namespace) -> int:
     """Run the measurements and print one table.
 
     Raises:
-        TakebackError: there is no such measurement, or the model fails.
+        TakebackError: the model cannot be loaded, or fails.
     """
+    from assistant.models.library import resolve
+    from evals import bench
+    from evals.progress import ProgressLine
+
+    known = bench.scripts()
+    if args.list:
+        print("\n".join(f"{name:<10} {about}" for name, about in known.items()))
+        return 0
+    names = [name.strip() for name in args.only.split(",")] if args.only else list(known)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"--only: no measurement '{unknown[0]}'; there is {', '.join(known)}")
+    progress = ProgressLine()
+    try:
+        found = bench.measure(names, resolve(args.model, progress), args.threads, progress)
+    finally:
+        progress.finish()
+    print(
+        json.dumps(found, indent=2) if args.json else bench.as_markdown(found), end="\n" if args.json else ""
+    )
     return 0

@@ -17,9 +17,9 @@ class ProgressLine:
     `done` and `total` may be in any unit that takes about the same time each.
     """
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
-        self._terminal = stream.isatty()
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
         self._what = ""
         self._started = self._from = self._shown = 0.0
 
