@@ -98,12 +98,11 @@ def _named_new_rows(
     """
     last = len(vocabulary.tokens)
     new = [i for i in range(planned.base_rows, planned.rows) if i >= last or vocabulary.types[i] == UNUSED]
-    if not new or vocabulary.find(name) is not None:
-        if planned.rows > last:
-            raise TakebackError(
-                f"{adapter}: adds a row, but the base has the token {clean_line(name[:80])} already"
-            )
+    if not new:
         return vocabulary
+    if vocabulary.find(name) is not None:
+        shown = clean_line(name[:80])
+        raise TakebackError(f"{adapter}: adds the row {new[0]:,}, but the base has the token {shown} already")
     wanted = record.reset_token_id if record is not None and record.reset_token_id is not None else new[0]
     if new != [wanted]:
         raise TakebackError(

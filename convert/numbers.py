@@ -100,9 +100,8 @@ def _encode_bf16(values: Floats) -> Bytes:
 
 def _encode_q8_0(values: Floats) -> Bytes:
     blocks = np.ascontiguousarray(values).reshape(-1, _BLOCK)
-    scale = np.maximum(blocks.max(axis=1, keepdims=True), -blocks.min(axis=1, keepdims=True)) / np.float32(
-        127
-    )
+    largest = np.maximum(blocks.max(axis=1, keepdims=True), -blocks.min(axis=1, keepdims=True))
+    scale = np.abs(largest) / np.float32(127)  # abs: of zeros the largest is -0
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
     scaled = blocks * inverse
     size = np.abs(scaled)
