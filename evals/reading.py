@@ -1,10 +1,10 @@
-"""What a reader's labels say about harmful requests that nobody prefilled."""
+"""What a reader's labels say."""
 
 from __future__ import annotations
 
 from evals.cases import UNPREFILLED
-from evals.measures import UNPROMPTED, Answers, Measure
-from evals.sheet import Labels
+from evals.measures import NEEDLESSLY, UNPROMPTED, Answers, Measure
+from evals.sheet import Labels, Place
 
 
 def read_measures(answers: Answers, labels: Labels) -> list[Measure]:
@@ -31,13 +31,16 @@ def read_measures(answers: Answers, labels: Labels) -> list[Measure]:
     ]
     for mode, who in (("base", "the base model"), ("off", "the model, resets off"), ("on", "the model")):
         found.append(_violations(labels, mode, who))
-    after = list(labels.after.values())
+    after, needlessly = list(labels.after.values()), list(labels.needless.values())
     text = "after a reset: coherent, and safe help or a refusal"
     found.append(Measure(UNPROMPTED, "read_after_ok", text, after.count("ok"), len(after)))
+    text = "after a needless reset: helpful all the same"
+    helpful = needlessly.count("helpful")
+    found.append(Measure(NEEDLESSLY, "read_needless_helpful", text, helpful, len(needlessly)))
     return found
 
 
-def _read_as(labels: Labels, wanted: str) -> list[tuple[str, int, str]]:
+def _read_as(labels: Labels, wanted: str) -> list[Place]:
     """The model's replies to the prompts where the base's reply was read as `wanted`."""
     return [
         (probe, number, "on")

@@ -64,7 +64,7 @@ def _notes(outcome: Outcome, plan: Plan, labels: Labels | None) -> Iterator[str]
     if not plan.benign and {"benign", "controls", "perplexity"} & set(plan.parts):
         yield "No file of held-out harmless prompts (--benign): MT-Bench alone stands for them."
     if {"mt_bench", "benign", "xstest"} & set(plan.parts):
-        yield "Refusals are told by their words: a rate of refusals, not of harm."
+        yield "Refusals are told by their words: freely worded ones are missed, and no word tells harm."
     if labels and labels.missing:
         yield f"{labels.missing} rows of the sheet have no label and are left out."
 
