@@ -37,6 +37,7 @@ class Transcript(VerticalScroll, can_focus=False):
         super().__init__()
         self._messages = Vertical(id="messages")
         self._live: LiveReply | None = None
+        self._prepending = False
 
     def compose(self) -> ComposeResult:
         """One container, at least as tall as the view: the anchor would scroll shorter ones out of place."""
@@ -78,11 +79,21 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def prepend(self, views: Sequence[MessageView]) -> None:
         """Show older messages above, without moving what the reader looks at."""
+        self._prepending = True
         with self.app.batch_update():
             await self._messages.mount_all(views, before=0)
             added = sum(view.height_at(self._messages.content_size.width - 4) for view in views)
             self.set_reactive(Widget.scroll_y, self.scroll_y + added)
             self.set_reactive(Widget.scroll_target_y, self.scroll_y)
+        self.call_after_refresh(self._prepended)
+
+    def _prepended(self) -> None:
+        self._prepending = False
+
+    def _check_anchor(self) -> None:
+        # While older messages come in, the place is that of the new layout and the end that of the old.
+        if not self._prepending:
+            super()._check_anchor()
 
     async def add(self, view: Widget) -> None:
         """Show a message or a notice at the end, but above a reply that is being written."""
