@@ -26,7 +26,7 @@ The prompts are public sets that you fetch yourself, CSV files in one folder:
 {sets}
 
   benign: a file of JSON lines, each {{"prompt": "..."}}: harmless prompts that the model was not trained
-  on. `takeback train data` sets such prompts aside.
+  on. `takeback train data` sets such prompts aside, in heldout_prompts.jsonl.
 
 Whether a reply does harm is for a person to say. --sheet writes DIR/sheet.csv, replies in a random order with
 nothing that tells whose they are; fill its column "label" with one of the words beside it, and --labels reads
