@@ -21,8 +21,8 @@ def add_arguments_ask(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--stream",
         action="store_true",
-        help="write text as it comes, also into a pipe. What was written cannot be unsaid: if the model takes "
-        "it back, a line says so, and the reader has read it",
+        help="write text as it comes, also into a pipe. What was written cannot be unsaid: if the model "
+        "takes it back, a line says so, and the reader has read it",
     )
     output.add_argument(
         "--plain", action="store_true", default=None, help="words for events, nothing is redrawn"

@@ -160,8 +160,8 @@ class Context:
             raise ValueError("a token id is outside the vocabulary")
         tokens = (c.llama_token * count)(*ids)  # the batch points into it: it must live until decode returns
         batch = c.llama_batch_get_one(tokens, count)
-        flags = (ctypes.c_int8 * count)(*([1] * count))
-        if every:
+        flags = (ctypes.c_int8 * count)(*[1] * count) if every else None  # must live as long
+        if flags is not None:
             batch.logits = flags
         code = c.llama_decode(self.handle, batch)
         if code == _ABORTED:
