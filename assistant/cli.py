@@ -22,10 +22,23 @@ class Command(NamedTuple):
     summary: str
 
 
-CHAT = Command("assistant.tui.cli", "add_arguments_chat", "run_chat", "the chat")
+def _command(module: str, name: str, summary: str) -> Command:
+    """A command whose functions are named after it, as all are."""
+    return Command(module, f"add_arguments_{name}", f"run_{name}", summary)
+
+
+CHAT = _command("assistant.tui.cli", "chat", "the chat")
 COMMANDS = {
-    "ask": Command("assistant.cli_ask", "add_arguments_ask", "run_ask", "one reply on standard output"),
-    "models": Command("assistant.models.cli", "add_arguments_models", "run_models", "the models here"),
+    "ask": _command("assistant.cli_ask", "ask", "one reply on standard output"),
+    "chats": _command(
+        "assistant.conversation.cli", "chats", "past chats: list, search, show, export, delete"
+    ),
+    "models": _command("assistant.models.cli", "models", "models on this machine: list, add, show, remove"),
+    "convert": _command("convert.cli", "convert", "make a GGUF file of a checkpoint or an adapter"),
+    "verify": _command("convert.cli", "verify", "prove a GGUF file against its source"),
+    "train": _command("train.cli", "train", "teach a model to take back (needs the extra train)"),
+    "evaluate": _command("evals.cli", "evaluate", "measure what a model takes back, and what it should not"),
+    "bench": _command("evals.cli", "bench", "measure how fast it all is on this machine"),
 }
 
 _DESCRIPTION = """\
@@ -72,6 +85,7 @@ def _run(words: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="show the version and exit")
+    _add_arguments(CHAT, parser.add_argument_group("the chat's options"))
     known, unknown = parser.parse_known_args(words)
     if known.version:
         print(f"takeback {_version()}")
@@ -80,12 +94,14 @@ def _run(words: list[str]) -> int:
 
 
 def _call(command: Command, name: str, words: list[str]) -> int:
-    module = import_module(command.module)
     parser = argparse.ArgumentParser(prog=name, description=_capitalized(command.summary), allow_abbrev=False)
-    add_arguments = cast(Callable[[argparse.ArgumentParser], None], getattr(module, command.add_arguments))
-    run = cast(Callable[[argparse.Namespace], int], getattr(module, command.run))
-    add_arguments(parser)
+    _add_arguments(command, parser)
+    run = cast(Callable[[argparse.Namespace], int], getattr(import_module(command.module), command.run))
     return run(parser.parse_args(words))
+
+
+def _add_arguments(command: Command, parser: argparse._ActionsContainer) -> None:
+    getattr(import_module(command.module), command.add_arguments)(parser)
 
 
 def _list_commands() -> str:

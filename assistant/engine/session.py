@@ -124,7 +124,7 @@ class Session:
             finally:
                 sampler.close()
         except TakebackError as error:
-            yield Error(str(error))
+            yield Error(clean_line(str(error)))
 
     def _hold_back(self, options: GenerateOptions) -> int:
         """How many tokens the screen lags: none for a model that cannot take back."""
