@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from assistant.engine.message import Message
 from assistant.engine.options import LoadOptions
@@ -22,6 +23,8 @@ from evals.cases import HARMLESS, Case, base_cases, model_cases
 from evals.journal import Journal
 from evals.perplexity import Comparison, Score, compare
 from evals.plan import Plan, read_prompts
+
+Made = TypeVar("Made")
 
 CONTEXT = 2048
 """Tokens: every prompt of the sets fits with its reply."""
@@ -93,7 +96,7 @@ class _Speaker:
             done += case.max_tokens
         if missing:
             self._progress(f"{self.who}: {len(missing)} replies", total, total)
-        return [_read_answer(journal, key) for key, _ in keyed]
+        return [_read(journal, key, answer_from_json) for key, _ in keyed]
 
     def score(self, answers: Sequence[Answer], journal: Journal) -> list[Score]:
         """How likely each of these replies is to this model, from the journal or from the model."""
@@ -105,8 +108,7 @@ class _Speaker:
                 self._progress(f"{self.who}: perplexity", done, len(answers))
                 logs, _ = score(self.session, [Message("user", answer.prompt)], answer.ids)
                 journal.add(key, {"log_probability": math.fsum(logs), "tokens": len(answer.ids)})
-            line = journal.lines[key]
-            found.append(Score(line["log_probability"], line["tokens"]))
+            found.append(_read(journal, key, lambda line: Score(line["log_probability"], line["tokens"])))
         return found
 
 
@@ -117,9 +119,9 @@ def _perplexity(plan: Plan, answers: measures.Answers, base: _Speaker, model: _S
         return compare(base.score(own, journal), model.score(own, journal))
 
 
-def _read_answer(journal: Journal, key: str) -> Answer:
+def _read(journal: Journal, key: str, make: Callable[[dict[str, Any]], Made]) -> Made:
     try:
-        return answer_from_json(journal.lines[key])
+        return make(journal.lines[key])
     except (KeyError, TypeError) as error:
         raise TakebackError(
             f"{journal.path}: the line of {key.rpartition('/')[0]} lacks {error}; "
