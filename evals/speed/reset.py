@@ -25,14 +25,17 @@ DRAFT = 40
 
 
 class _ByCount(ResetRule):
-    """Fires after every DRAFT tokens."""
+    """Fires after every DRAFT tokens, `left` times."""
 
-    checks = 0
+    checks = left = 0
 
     def fires(self, model: Model) -> bool:
         super().fires(model)  # the work of the real rule, and the mask
         _ByCount.checks += 1
-        return _ByCount.checks % (DRAFT + 1) == 0
+        if _ByCount.left and _ByCount.checks % (DRAFT + 1) == 0:
+            _ByCount.left -= 1
+            return True
+        return False
 
 
 def measure(
@@ -55,7 +58,10 @@ def measure(
                 f"{model}: its context of {session.info.context_length:,} tokens is too short"
             )
         for length in prompts:
-            reset, step = _times(_generate(session, length, resets, after))
+            session.memory.forget()
+            text = "The sea is wide and the sky is high. " * (length // 4)
+            prompt = session.vocabulary.tokenize(text)[:length]
+            reset, step = _times(reply_with_resets(session, prompt, resets, after))
             rows.append(
                 {
                     "prompt_tokens": length,
@@ -67,15 +73,12 @@ def measure(
     return {"rows": rows, "ratio": max(row["ratio"] for row in rows), "target": "<= 1.2, flat"}
 
 
-def _generate(session: Session, length: int, resets: int, after: str) -> Iterator[Event]:
-    """A reply to a prompt of this many tokens, with so many resets in it."""
-    words = session.vocabulary.tokenize("The sea is wide and the sky is high. " * (length // 4))
-    prompt = words[:length]
+def reply_with_resets(session: Session, prompt: Sequence[int], resets: int, after: str) -> Iterator[Event]:
+    """A reply to these ids that is taken back so many times, after DRAFT tokens each."""
     contract = session.info.contract
     token = contract.token_id if contract else session.vocabulary.eos or 0
     rule = _ByCount(token, "keep" if after == "keep" else "rewind")
-    _ByCount.checks = 0
-    session.memory.forget()
+    _ByCount.checks, _ByCount.left = 0, resets
     sampler = Sampler(session.context, GenerateOptions(), 1)
     voice = Voice(session.info.name, session.memory, session.vocabulary, sampler, session.context.uncancel)
     voice.is_end = lambda token: False
