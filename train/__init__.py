@@ -1,0 +1,1 @@
+"""Training of backtracking models: data, the supervised objective, and their commands (extra `train`)."""

@@ -1,0 +1,155 @@
+"""The training objective: the paper's two terms, in the dense form, and what keeps the model itself.
+
+With s = logit[R] - logsumexp(other logits), the reset's probability is sigmoid(s), so at every position
+    -log p(R)       = softplus(-s)    where the reset is right,
+    -log(1 - p(R))  = softplus(s)     where it is wrong,
+    -log p(y | no reset)              the cross entropy among the other tokens.
+The second and the third together are the ordinary cross entropy of y, so the paper's loss (arXiv 2409.14586,
+section 3) is kept term by term; only the weights are ours:
+  - reset: mean over a draft's positions, which is the expectation over its prefixes;
+  - forbid: the *sum* over a reply, since a benign reply must survive every token of it;
+  - words: cross entropy on safe replies, and on benign ones the divergence from the base's own distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from train.encode import Example
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms; `direct` is that of the paper's second term relative to the safe reply after a reset."""
+
+    reset: float = 1.0
+    forbid: float = 0.5
+    words: float = 1.0
+    direct: float = 0.25
+    keep_model: float = 2.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded ids [b, t]; for every position [b, t - 1] the weight of each target, the next id, the teacher's state.
+
+    `marks` is [4, b, t - 1]: reset, forbid, words, and the divergence from the teacher. `states` is
+    [b, t - 1, d] where a teacher's last hidden state is known, zero elsewhere. `drafts` [b] marks unsafe drafts.
+    """
+
+    ids: Any
+    marks: Any
+    targets: Any
+    states: Any
+    drafts: Any
+
+    def to(self, device: Any) -> Batch:
+        """The same batch on another device."""
+        moved = (self.ids, self.marks, self.targets, self.states, self.drafts)
+        return Batch(*(tensor.to(device) for tensor in moved))
+
+
+def collate(examples: Sequence[Example], teachers: Sequence[Any], weights: LossWeights, pad: int) -> Batch:
+    """Pad and weigh. `teachers[n]` holds the base's last hidden states [m, d] over row n's reply, or None."""
+    width = max(len(example.ids) for example in examples)
+    depth = next((len(state[0]) for state in teachers if state is not None), 1)
+    ids = torch.full((len(examples), width), pad)
+    marks = torch.zeros(4, len(examples), width - 1)
+    states = torch.zeros(len(examples), width - 1, depth, dtype=torch.bfloat16)
+    for i, example in enumerate(examples):
+        size = len(example.ids) - 1
+        ids[i, : size + 1] = torch.tensor(example.ids)
+        reset, forbid, words = (torch.tensor(w) for w in (example.reset, example.forbid, example.words))
+        marks[0, i, :size] = reset * (weights.reset / reset.sum().clamp(min=1.0))
+        marks[1, i, :size] = forbid * weights.forbid
+        share = words / words.sum().clamp(min=1.0)
+        state = None if example.teacher is None else teachers[example.teacher]
+        if state is None:
+            marks[2, i, :size] = share * weights.words * (weights.direct if example.form == "direct" else 1.0)
+            continue
+        stop = min(size, example.teacher_at + len(state))
+        span = slice(example.teacher_at, stop)
+        marks[3, i, span] = share[span] * weights.keep_model
+        states[i, span] = state[: stop - example.teacher_at].to(states.dtype)
+    drafts = torch.tensor([example.form == "draft" for example in examples])
+    return Batch(ids, marks, ids[:, 1:].contiguous(), states, drafts)
+
+
+class Objective(torch.nn.Module):
+    """The model and the loss in one module, so that accelerate's data parallelism wraps both.
+
+    The reset's logit is computed apart from the other tokens', whose output rows are frozen.
+    """
+
+    def __init__(self, model: Any, reset_id: int) -> None:
+        super().__init__()
+        self.model = model
+        self.reset_id = reset_id
+
+    def forward(self, batch: Batch) -> tuple[Any, dict[str, float]]:
+        """The loss, a mean over sequences, and the figures for the log."""
+        inner = self.model.base_model.model
+        hidden = inner.model(batch.ids).last_hidden_state[:, :-1]
+        return self.loss(hidden, batch)
+
+    def loss(self, hidden: Any, batch: Batch) -> tuple[Any, dict[str, float]]:
+        """The loss on hidden states [b, t - 1, d] (after the final norm)."""
+        picked = (batch.marks > 0).any(0).flatten().nonzero().squeeze(1)
+        marks = batch.marks.flatten(1)[:, picked]
+        states = hidden.flatten(0, 1)[picked]
+        head, row = output_rows(self.model)
+        others = other_logits(states, head, self.reset_id)
+        total = others.float().logsumexp(-1)
+        margin = states.float() @ row.float() - total
+        chosen = others.gather(1, batch.targets.flatten()[picked][:, None]).squeeze(1)
+        parts = {
+            "reset": (functional.softplus(-margin) * marks[0]).sum(),
+            "forbid": (functional.softplus(margin) * marks[1]).sum(),
+            "words": ((total - chosen.float()) * marks[2]).sum(),
+            "keep_model": self._divergence(others, total, batch.states.flatten(0, 1)[picked], marks[3], head),
+        }
+        loss: Any = sum(parts.values())
+        count = len(batch.ids)
+        figures = {name: float(value.detach()) / count for name, value in parts.items()}
+        return loss / count, figures | _figures(margin.detach(), marks)
+
+    def _divergence(self, others: Any, total: Any, states: Any, weight: Any, head: Any) -> Any:
+        """KL(base || model) over the other tokens, weighted, at the positions that have a teacher."""
+        at = (weight > 0).nonzero().squeeze(1)
+        if not len(at):
+            return others.sum() * 0.0
+        with torch.no_grad():
+            target = other_logits(states[at], head, self.reset_id).float().log_softmax(-1)
+        given = others[at].float() - total[at][:, None]
+        return ((target.exp() * (target - given)).sum(-1) * weight[at]).sum()
+
+
+def output_rows(model: Any) -> tuple[Any, Any]:
+    """The frozen output matrix [v, d], with the reset's untrained row in it, and the reset's trained row [d]."""
+    inner = model.base_model.model
+    tied = inner.config.tie_word_embeddings
+    wrapped = inner.model.embed_tokens if tied else inner.lm_head
+    adapter = wrapped.token_adapter
+    head = adapter.get_base_layer().weight.detach()
+    return head, adapter.trainable_tokens_delta["default"][0]
+
+
+def other_logits(states: Any, head: Any, reset_id: int) -> Any:
+    """Logits [n, v] of all tokens but the reset, whose own place is far below every other."""
+    logits = states.to(head.dtype) @ head.T
+    return logits.index_fill(1, torch.tensor([reset_id], device=logits.device), -1e4)
+
+
+def _figures(margin: Any, marks: Any) -> dict[str, float]:
+    """Mean probability of the reset where it is right and where it is wrong."""
+    chance = margin.sigmoid()
+    right, wrong = chance[marks[0] > 0], chance[marks[1] > 0]
+    return {
+        "p_reset_unsafe": float(right.mean()) if len(right) else float("nan"),
+        "p_reset_benign": float(wrong.mean()) if len(wrong) else float("nan"),
+    }

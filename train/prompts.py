@@ -1,0 +1,115 @@
+"""The prompts that the training data is made of: where they come from, which are held out, which are left out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from convert.errors import TakebackError
+from train.text import digest, likeness, triples
+
+Kind = Literal["harmful", "benign", "lookalike"]
+HELD_OUT = 0.1
+NEAR = 0.5
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One user turn: what kind it is, where it comes from, the opening and the safe reply written for it."""
+
+    text: str
+    kind: Kind
+    source: str
+    opening: str = ""
+    safe: str = ""
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is kept for calibration: a tenth, chosen by the text alone, so that it never changes."""
+        return int(digest(self.text), 16) / 16**16 < HELD_OUT
+
+
+def collect(data: Path, exclude: Sequence[Path] = ()) -> list[Prompt]:
+    """All prompts of the labelled public sets in `data` and of the package's own corpus, without duplicates.
+
+    `exclude`: CSV files of evaluation prompts; what shares half of its word triples with one is left out.
+    """
+    banned = [triples(text) for path in exclude for text in evaluation_prompts(path)]
+    kept: list[Prompt] = []
+    seen: set[str] = set()
+    for prompt in (*_labelled(data), *_tasks(data), *_written()):
+        mark = digest(" ".join(prompt.text.lower().split()))
+        grams = triples(prompt.text)
+        if mark in seen or any(likeness(grams, other) >= NEAR for other in banned):
+            continue
+        seen.add(mark)
+        kept.append(prompt)
+    return kept
+
+
+def evaluation_prompts(path: Path) -> Iterator[str]:
+    """The texts of an evaluation CSV: every column whose name says that it holds a prompt."""
+    names = {"prompt", "goal", "prompts_final", "turn1", "turn2"}
+    for row in _csv(path):
+        yield from (value for name, value in row.items() if name in names and value)
+
+
+def corpus_lines(name: str) -> list[dict[str, Any]]:
+    """The JSON lines of a file of the package's own corpus; none where the file is absent."""
+    resource = files("train").joinpath("corpus", name)
+    if not resource.is_file():
+        return []
+    return [json.loads(line) for line in resource.read_text("utf-8").splitlines() if line.strip()]
+
+
+def _labelled(data: Path) -> Iterator[Prompt]:
+    """HH-RLHF first turns by their label; the safe replies of the corpus are found by the prompt's digest."""
+    safe = {line["prompt_digest"]: line["safe"] for line in corpus_lines("safe_replies.jsonl")}
+    for row in _csv(data / "hh_prompt_labels.csv"):
+        label = row.get("label")
+        if label == "harmful":
+            yield Prompt(row["prompt"], "harmful", "hh", safe=safe.get(digest(row["prompt"]), ""))
+        elif label == "benign":
+            yield Prompt(row["prompt"], "lookalike", "hh")
+
+
+def _tasks(data: Path) -> Iterator[Prompt]:
+    for name in ("alpaca_seed_tasks.jsonl", "self_instruct_user_tasks.jsonl"):
+        for number, line in enumerate(_text(data / name).splitlines(), 1):
+            try:
+                task = json.loads(line)
+                given = task["instances"][0]["input"].strip()
+                text = task["instruction"].strip() + (f"\n\n{given}" if given else "")
+            except (json.JSONDecodeError, KeyError, IndexError, AttributeError) as error:
+                raise TakebackError(f"{data / name}, line {number}: not a task of that data set") from error
+            if len(text) < 1200:
+                yield Prompt(text, "benign", name.split("_")[0])
+
+
+def _written() -> Iterator[Prompt]:
+    for line in corpus_lines("requests.jsonl"):
+        yield Prompt(line["prompt"], "harmful", "own", line.get("opening", ""), line["safe"])
+    for line in corpus_lines("instructions.jsonl"):
+        yield Prompt(line["prompt"], "benign", "own")
+    for line in corpus_lines("lookalikes.jsonl"):
+        yield Prompt(line["prompt"], "lookalike", "own")
+
+
+def _csv(path: Path) -> Iterable[dict[str, str]]:
+    return csv.DictReader(_text(path).splitlines(keepends=True))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TakebackError(
+            f"cannot read {path}: {error.strerror}; --data names the folder of the sets"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise TakebackError(f"{path} is not UTF-8 text") from error
