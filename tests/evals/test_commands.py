@@ -87,7 +87,7 @@ def test_the_measurements_of_speed_are_listed_without_running_them(capsys):
 
 
 def test_an_unknown_measurement_is_bad_usage():
-    with pytest.raises(UsageError, match="no measurement 'nonsense'; there is .*decode"):
+    with pytest.raises(UsageError, match=r"no measurement 'nonsense'; there is .*decode"):
         run_bench(parse(add_arguments_bench, "--only", "nonsense"))
 
 
