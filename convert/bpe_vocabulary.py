@@ -110,14 +110,15 @@ def _merges(model: Mapping[str, Json], ids: Mapping[str, int]) -> tuple[str, ...
         raise TakebackError("tokenizer.json: its merges are no list")
     for merge in given:
         pair = merge.split(" ") if isinstance(merge, str) else merge
-        sound = isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
-        if not sound or " " in pair[0] + pair[1]:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise TakebackError("tokenizer.json: a merge is not two tokens")
-        if not {pair[0], pair[1], pair[0] + pair[1]} <= ids.keys():
-            raise TakebackError(
-                f"tokenizer.json: a merge makes {clean_line((pair[0] + pair[1])[:40])}, no token"
-            )
-        merges.append(f"{pair[0]} {pair[1]}")
+        left, right = pair
+        if " " in left or " " in right:
+            raise TakebackError("tokenizer.json: a merge is not two tokens")
+        if left not in ids or right not in ids or left + right not in ids:
+            shown = clean_line(f"{left} {right}"[:60])
+            raise TakebackError(f"tokenizer.json: the merge {shown} is of tokens that are not there")
+        merges.append(f"{left} {right}")
     return tuple(merges)
 
 
@@ -160,13 +161,18 @@ def _id_list(given: Json) -> list[int]:
 
 def _framing(tokenizer: Mapping[str, Json]) -> tuple[bool, bool]:
     """Whether tokenizing puts a beginning before a text, and an end behind it."""
-    post = tokenizer.get("post_processor") or {}
-    steps = post.get("processors", []) if post.get("type") == "Sequence" else [post]
-    for step in steps:
-        if isinstance(step, dict) and step.get("type") == "TemplateProcessing":
-            kinds = ["SpecialToken" in part for part in step.get("single", [])]
+    post = tokenizer.get("post_processor")
+    if not isinstance(post, dict):
+        return False, False
+    for step in _objects(post.get("processors")) if post.get("type") == "Sequence" else [post]:
+        if step.get("type") == "TemplateProcessing":
+            kinds = ["SpecialToken" in part for part in _objects(step.get("single"))]
             return bool(kinds and kinds[0]), bool(kinds and kinds[-1] and len(kinds) > 1)
     return False, False
+
+
+def _objects(given: Json) -> list[dict[str, Json]]:
+    return [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
 
 
 def _templates(folder: Path, settings: Mapping[str, Json]) -> dict[str, TypedValue]:

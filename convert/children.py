@@ -30,29 +30,28 @@ def run_child(module: str, request: Json, what: str, step: Callable[[int, int], 
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     )
     log: list[bytes] = []
+    result = None
     with child:
-        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
-        reader = threading.Thread(target=lambda: log.extend(child.stderr or ()), daemon=True)
+        assert child.stdin and child.stdout and child.stderr  # they are pipes
+        reader = threading.Thread(target=log.extend, args=(child.stderr,), daemon=True)
         reader.start()
         try:
             # Standard input stays open: the child ends when it closes, so it never outlives us.
             child.stdin.write(json.dumps(request).encode() + b"\n")
             child.stdin.flush()
-            result = None
             for line in child.stdout:
                 message = json.loads(line)
                 if _RESULT in message:
                     result = message[_RESULT]
                 elif step is not None:
                     step(*message[_STEP])
-        except (OSError, ValueError):
+        except (BrokenPipeError, ValueError):  # it ended early, or wrote what is no message: it failed
             result = None
-        finally:
-            if child.poll() is None and sys.exc_info()[0] is not None:
-                child.kill()
-            child.stdin.close()
-            child.wait()
-            reader.join()
+        except BaseException:
+            child.kill()
+            raise
+        child.wait()
+        reader.join()
     if child.returncode != 0 or result is None:
         lines = [text for line in log if (text := clean_line(line.decode(errors="replace")))]
         why = lines[-1][:200] if lines else f"its process ended with status {child.returncode}"

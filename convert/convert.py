@@ -3,6 +3,7 @@
 import hashlib
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import replace as changed
@@ -73,7 +74,8 @@ def convert(
         least = _number(protect) if protect is not None else None
         tensors = [typed(tensor, number, least, quantized_later=not direct) for tensor in planned.tensors]
         size = sum(tensor.nbytes for tensor in tensors) + _HEADER_ROOM
-        digest = SourceDigest(opened, lora)
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=1))  # one: a digest is fed in order
+        digest = SourceDigest(opened, lora, pool)
         metadata = _metadata(opened, planned, choice, type)
         report = progress or silent
 
@@ -132,7 +134,7 @@ def _metadata(source: Checkpoint, planned: Plan, choice: Choice, file_type: str)
             **planned.hyper_parameters,
         }
     sizes = [key for key in values if key.endswith(".vocab_size")]
-    values |= {key: TypedValue(values[key].type, planned.rows) for key in sizes}
+    values |= {key: TypedValue(number, planned.rows) for key in sizes}
     values["general.file_type"] = TypedValue(number, FILE_TYPES[file_type])
     values["general.quantization_version"] = TypedValue(number, 2)
     values |= choice.vocabulary.metadata()

@@ -64,9 +64,9 @@ def chunks(tensor: OutputTensor, seen: Callable[[Bytes], None]) -> Iterator[Byte
     source = tensor.source
     if source is None:
         raise ValueError("a tensor without a source")
-    change = _Change(tensor, source)
     total = math.prod(tensor.shape[:-1] if len(tensor.shape) > 1 else tensor.shape)
     step = _rows_a_chunk(tensor, total)
+    change = _Change(tensor, source)
     for first in range(0, total, step):
         raw = source.read(first, max(0, min(step, source.rows - first)))
         seen(raw)

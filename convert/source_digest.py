@@ -4,7 +4,10 @@ A line is `name dtype shape sha256`, the shape as 49152x576 and the hash over th
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from convert.adapter import Adapter
@@ -15,12 +18,19 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 _PIECE_BYTES = 4 << 20
+_MAX_WAITING = 8
+"""Pieces that may wait for the worker, so that memory stays small."""
 
 
 class SourceDigest:
-    """Hashes a source's tensors while they are being read for something else."""
+    """Hashes a source's tensors while they are being read for something else, in the worker `pool`.
 
-    def __init__(self, source: Checkpoint, adapter: Adapter | None) -> None:
+    Hashing takes as long as writing, and does not hold the interpreter's lock.
+    """
+
+    def __init__(self, source: Checkpoint, adapter: Adapter | None, pool: Executor) -> None:
+        self._pool = pool
+        self._waiting: deque[Future[None]] = deque()
         self._source = source
         self._adapter = adapter
         self._begun: dict[str, _Hash] = {}
@@ -28,15 +38,28 @@ class SourceDigest:
     def seen(self, tensor: StoredTensor, raw: Bytes) -> None:
         """Take the next bytes of a tensor; each tensor must be shown whole and in order, or not at all."""
         if self._source.tensors.get(tensor.name) is tensor:
-            self._begun.setdefault(tensor.name, hashlib.sha256()).update(raw.data)
+            digest = self._begun.setdefault(tensor.name, hashlib.sha256())
+            self._waiting.append(self._pool.submit(digest.update, raw.data))
+            if len(self._waiting) > _MAX_WAITING:
+                self._waiting.popleft().result()
 
     def hexdigest(self) -> str:
         """The hash; reads what was not shown."""
-        total = hashlib.sha256()
-        _add_lines(total, self._source.tensors, {name: h.hexdigest() for name, h in self._begun.items()})
-        if self._adapter is not None:
-            _add_lines(total, self._adapter.stored, {})
-        return total.hexdigest()
+        for update in self._waiting:
+            update.result()
+        known = {name: digest.hexdigest() for name, digest in self._begun.items()}
+        return source_sha256(self._source, self._adapter, known)
+
+
+def source_sha256(
+    source: Checkpoint, adapter: Adapter | None, known: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The hash of a source; `known` holds the hashes of those of the base's tensors that need no reading."""
+    total = hashlib.sha256()
+    _add_lines(total, source.tensors, known)
+    if adapter is not None:
+        _add_lines(total, adapter.stored, {})
+    return total.hexdigest()
 
 
 def _add_lines(total: "_Hash", tensors: Mapping[str, StoredTensor], known: Mapping[str, str]) -> None:

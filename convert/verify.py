@@ -14,7 +14,7 @@ from convert.convert import reset_row_sha256
 from convert.errors import TakebackError
 from convert.gguf_header import GGUFHeader, read_header
 from convert.reset_token import CONTROL, DEFAULT_TOKEN, END_KEYS, ResetContract, read_contract
-from convert.source_digest import SourceDigest
+from convert.source_digest import source_sha256
 from convert.untrusted import clean_line
 from convert.verify_weights import check_tensors
 
@@ -51,7 +51,7 @@ def verify(file: Path, against: Path | None = None, adapter: Path | None = None)
         source = stack.enter_context(open_checkpoint(against))
         lora = stack.enter_context(open_adapter(adapter)) if adapter is not None else None
         if contract is not None and contract.source_sha256 is not None:
-            same = SourceDigest(source, lora).hexdigest() == contract.source_sha256
+            same = source_sha256(source, lora) == contract.source_sha256
             detail = (
                 "is the one it was made of" if same else "is not the one that the file says it was made of"
             )
@@ -88,7 +88,9 @@ def _check_contract(
 def _named_token(header: GGUFHeader) -> tuple[int, str] | None:
     """Id and text of the token that the keys name, or that is named [RESET], whether or not it is sound."""
     values = header.metadata
-    tokens, types = values.get("tokenizer.ggml.tokens", ()), values.get("tokenizer.ggml.token_type", ())
+    tokens, types = values.get("tokenizer.ggml.tokens"), values.get("tokenizer.ggml.token_type")
+    if not isinstance(tokens, tuple) or not isinstance(types, tuple):
+        return None
     token_id = values.get("backtrack.reset_token_id")
     if token_id is None and DEFAULT_TOKEN in tokens:
         token_id = tokens.index(DEFAULT_TOKEN)

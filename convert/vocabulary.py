@@ -45,7 +45,7 @@ class Vocabulary:
         if token_id == len(self.tokens):
             other = dict(self.other)
             if _SCORES in other:
-                other[_SCORES] = other[_SCORES]._replace(data=(*other[_SCORES].data, 0.0))
+                other[_SCORES] = other[_SCORES]._replace(data=(*other[_SCORES].data, 0))
             return replace(self, tokens=(*self.tokens, text), types=(*self.types, CONTROL), other=other)
         if self.tokens[token_id] != text and self.types[token_id] != UNUSED:
             raise TakebackError(
@@ -79,7 +79,12 @@ def gguf_vocabulary(header: GGUFHeader) -> Vocabulary:
     scores = header.metadata.get(_SCORES)
     if not all(type(kind) is int and 0 <= kind <= BYTE for kind in types):
         raise TakebackError("the GGUF file has token types that are not known")
-    if len(types) != len(tokens) or (scores is not None and len(scores) != len(tokens)):
+    sound = scores is None or (
+        isinstance(scores, tuple)
+        and len(scores) == len(tokens)
+        and header.typed[_SCORES].element is ValueType.FLOAT32
+    )
+    if len(types) != len(tokens) or not sound:
         raise TakebackError("the GGUF file's token types or scores are not as many as its tokens")
     keys = (key for key in header.typed if key.startswith("tokenizer.") and key not in (_TOKENS, _TYPES))
     return Vocabulary(tokens, types, {key: header.typed[key] for key in keys})

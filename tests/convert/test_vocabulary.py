@@ -9,7 +9,10 @@ from convert.gguf_header import read_header
 from convert.verify import verify
 from tests.convert.small_model import write_checkpoint
 
-LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
@@ -88,7 +91,7 @@ def model(**values):
         (model(vocab={"a": 1 << 23}), "only 320 rows"),
         (model(merges=["a b c"]), "is not two tokens"),
         (model(merges=[["a", "no such token"]]), "is not two tokens"),
-        (model(merges=[["a", "nosuchtoken"]]), "no token"),
+        (model(merges=[["a", "nosuchtoken"]]), "tokens that are not there"),
         (model(merges=None), "merges are no list"),
         (lambda tokenizer: tokenizer.update(normalizer={"type": "NFKC"}), "normalizer is not"),
         (
