@@ -66,11 +66,11 @@ def train(settings: SftSettings, tell: Tell) -> Path:
     torch.manual_seed(settings.seed)
     accelerator = Accelerator(mixed_precision="bf16")
     model, tokenizer = load_base(settings.base, torch.bfloat16)
-    reset_id = _add_token(model, tokenizer, settings.reset_token)
+    reset_id = add_reset_token(model, tokenizer, settings.reset_token)
     encoder = Encoder(tokenizer, reset_id, settings.max_length)
     teachers = _teachers(model.to(accelerator.device), rows, encoder, settings, tell)
     row = _first_row(model, rows, encoder, teachers, tell)
-    objective = Objective(_with_adapter(model, reset_id, row, settings.rank), reset_id)
+    objective = Objective(with_adapter(model, reset_id, row, settings.rank), reset_id)
     _loop(objective, rows, heldout, encoder, teachers, settings, accelerator, tell)
     if accelerator.is_main_process:
         write_result(objective.model, tokenizer, reset_id, settings, rows)
@@ -83,7 +83,7 @@ def _fingerprint(settings: SftSettings, rows: Sequence[Row]) -> str:
     return json.dumps(told, default=str, sort_keys=True) + str(len(rows))
 
 
-def _add_token(model: Any, tokenizer: Any, text: str) -> int:
+def add_reset_token(model: Any, tokenizer: Any, text: str) -> int:
     """Give the reset token an id: that of an added token of this text, or a new one with a new embedding row."""
     if text not in tokenizer.get_vocab():
         tokenizer.add_special_tokens({"additional_special_tokens": [text]})
@@ -139,7 +139,8 @@ def _first_row(model: Any, rows: Sequence[Row], encoder: Encoder, teachers: Sequ
     return row
 
 
-def _with_adapter(model: Any, reset_id: int, row: Any, rank: int) -> Any:
+def with_adapter(model: Any, reset_id: int, row: Any, rank: int) -> Any:
+    """The model with a LoRA adapter on every linear layer and the reset row(s) trained, starting from `row` [d]."""
     tied = model.config.tie_word_embeddings
     tokens: Any = [reset_id] if tied else {"embed_tokens": [reset_id], "lm_head": [reset_id]}
     config = LoraConfig(
