@@ -237,9 +237,9 @@ class ChatScreen(Screen[None]):
 
     async def _take(self, report: Report) -> None:
         match report:
-            case Loading(what, done, total):
-                part = f" {done * 100 // total} %" if total > 0 else ""
-                self._show_state(f"Model: {what}{part}")
+            case Loading(what, percent):
+                part = f" {percent} %" if percent >= 0 else ""
+                self._show_state(f"{what[:1].upper()}{what[1:]}{part}")
             case Loaded(info):
                 self._ready = True
                 self._model_name = info.name

@@ -47,7 +47,7 @@ def run_chat(args: argparse.Namespace) -> int:
         from assistant.models.library import resolve
 
         path = resolve(settings.model, progress)
-        progress("loading", 0, 0)
+        progress("loading the model", 0, 0)
         from assistant.engine.session import Session
 
         return Session.open(path, loading, progress)

@@ -20,7 +20,7 @@ _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethro
 
 _STYLES = {"strong": "bold", "em": "italic", "s": "strike", "link": "underline"}
 _CODE = "$text-accent"
-_MARK = "$text-muted"
+_MARK = "$foreground-muted"
 _HEADING = "bold $text-primary"
 
 

@@ -70,11 +70,10 @@ Loader = Callable[[Progress], Model]
 
 @dataclass(frozen=True)
 class Loading:
-    """The model is being built or loaded: what is done now, and how much of it."""
+    """The model is being built or loaded: what is done now, and how many per cent of it; -1: not known."""
 
     what: str
-    done: int
-    total: int
+    percent: int
 
 
 @dataclass(frozen=True)
@@ -137,6 +136,7 @@ class ModelThread:
         self._history: History | None = None
         self._model: Model | None = None
         self._left_out: dict[int, int] = {}
+        self._step: tuple[str, int] | None = None
         self._closing = threading.Event()
         # A thread that is stuck in a long load must not keep the program from ending.
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -170,7 +170,7 @@ class ModelThread:
 
     def _run(self) -> None:
         try:
-            self._model = model = self._load(lambda *progress: self._report(Loading(*progress)))
+            self._model = model = self._load(self._progress)
         except TakebackError as error:
             self._report(LoadFailed(str(error)))
             return
@@ -180,6 +180,12 @@ class ModelThread:
                 self._answer(model, request)
         finally:
             model.close()
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        """Report how far the load is, once for each per cent: it may be told a thousand times a second."""
+        if (step := (what, done * 100 // total if total > 0 else -1)) != self._step:
+            self._step = step
+            self._report(Loading(*step))
 
     def _answer(self, model: Model, request: Request) -> None:
         def send(event: Event) -> None:

@@ -103,9 +103,9 @@ class Frames:
 async def until(pilot: Pilot, condition: Callable[[], object], seconds: float = 10) -> None:
     """Let the program run until something is so."""
     for _ in range(int(seconds / 0.01)):
-        await pilot.pause()
+        # Not pilot.pause: it waits for a quiet processor, which a model that writes does not give.
+        await asyncio.sleep(0.01)
         if condition():
             return
-        await asyncio.sleep(0.01)
     rows = (strip.text.rstrip() for strip in pilot.app.screen._compositor.render_strips())
     raise AssertionError("\n".join([f"it did not happen within {seconds} s; the screen:", *rows]))

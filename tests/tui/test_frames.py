@@ -16,7 +16,7 @@ TALL = "\n\n".join(f"{DRAFT} paragraph {number}" for number in range(30))
 
 def blank(frame: str) -> bool:
     """Whether the transcript of a frame shows nothing at all."""
-    return not any(line.strip(" ▁▂▃▄▅▆▇█") for line in frame.splitlines()[1:-4])
+    return not any(line.strip(" ▁▂▃▄▅▆▇█▌") for line in frame.splitlines()[1:-4])
 
 
 @pytest.mark.parametrize("draft", [f"{DRAFT} is what I would say.", TALL], ids=["short", "tall"])
@@ -161,4 +161,4 @@ async def test_a_short_chat_is_never_scrolled_out_of_place(start) -> None:
         await until(pilot, lambda: "Ready" in state(app))
         assert app.screen.query_one(Transcript).scroll_y == 0
         await asyncio.sleep(0.05)
-        assert frames.screen().splitlines()[2].strip().startswith("█  You")
+        assert frames.screen().splitlines()[2].strip().startswith("▌  You")

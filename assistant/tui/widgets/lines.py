@@ -67,4 +67,4 @@ def _spaced(keys: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:
         yield ("   " if number else "", "")
         yield (key, "bold")
         yield (" ", "")
-        yield (what, "$text-muted")
+        yield (what, "$foreground-muted")

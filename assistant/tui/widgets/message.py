@@ -12,6 +12,7 @@ from assistant.tui.document import Block, Document
 from assistant.tui.markdown import GrowingMarkdown, render
 from convert.untrusted import clean, clean_line
 
+YOU, MODEL = "You", "Assistant"
 REMARKS = {
     "cancelled": "Stopped",
     "length": "Stopped at the length limit",
@@ -33,7 +34,7 @@ class MessageView(Static):
     @classmethod
     def of_user(cls, text: str) -> MessageView:
         """What the user said. It is shown as it was typed."""
-        return cls("user", "You", Document([Block(Content(clean_text(text)))]))
+        return cls("user", YOU, Document([Block(Content(clean_text(text)))]))
 
     @classmethod
     def of_model(cls, text: str, *, reason: str, resets: int, shown_resets: int) -> MessageView:
@@ -41,9 +42,7 @@ class MessageView(Static):
         body = render(text)
         if reason == "reset_limit":
             body = Document([Block(Content(no_answer(resets)))])
-        return cls(
-            "assistant", "Assistant", body, notice=taken_back(shown_resets), remark=REMARKS.get(reason, "")
-        )
+        return cls("assistant", MODEL, body, notice=taken_back(shown_resets), remark=REMARKS.get(reason, ""))
 
     def reserve(self, lines: int) -> None:
         """Take at least so many lines, so that the screen stays where it is."""
@@ -84,13 +83,19 @@ class LiveReply(Static):
         self._text.append(text)
         self._empty = False
 
+    def forget(self) -> None:
+        """Hold nothing of the text any more, not even what was drawn of it."""
+        self._text = GrowingMarkdown()
+        self.update(Document([]))
+        self.render_line(0)
+
     def redraw(self) -> None:
         """Show all the text so far."""
         self.update(self._document())
 
     def _document(self) -> Document:
-        head = [_label("Assistant"), *_line(taken_back(self.shown_resets), "$text-secondary")]
-        blocks = _line("…", "$text-muted") if self._empty else self._text.document().blocks
+        head = [_label(MODEL), *_line(taken_back(self.shown_resets), "$text-secondary")]
+        blocks = _line("…", "$foreground-muted") if self._empty else self._text.document().blocks
         return Document([*head, *blocks], self.reserved)
 
 
@@ -117,7 +122,8 @@ def clean_text(text: str) -> str:
 
 
 def _label(name: str) -> Block:
-    return Block(Content(clean_line(name)).stylize("bold"), said=False)
+    style = "bold $text-primary" if name == YOU else "bold"
+    return Block(Content(name).stylize(style), said=False)
 
 
 def _line(text: str, style: str) -> list[Block]:

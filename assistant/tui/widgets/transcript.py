@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
+from assistant.tui.forget import forget_drawn_text
 from assistant.tui.widgets.message import LiveReply, MessageView, Notice
 
 MOST_MOUNTED = 120
@@ -21,9 +22,9 @@ WELCOME = (
     ("Takeback\n\n", "bold $text-primary"),
     ("A chat with a model that runs on this machine.\n", ""),
     ("When a reply goes wrong, the model takes it back and begins anew.\n\n", ""),
-    ("Write below and press ", "$text-muted"),
+    ("Write below and press ", "$foreground-muted"),
     ("Enter", "bold"),
-    (".", "$text-muted"),
+    (".", "$foreground-muted"),
 )
 
 
@@ -124,7 +125,9 @@ class Transcript(VerticalScroll, can_focus=False):
         self._live = LiveReply(shown_resets=old.shown_resets + 1, reserve=reserve)
         with self.app.batch_update():
             await self._messages.mount(self._live, after=old)
+            old.forget()  # Textual's lists of widgets may keep it for a while
             await old.remove()
+        self.call_after_refresh(forget_drawn_text)
         if not following:
             # A shorter chat may have put the reader at its end, which is not where the reader went.
             self.call_after_refresh(super().release_anchor)
@@ -137,8 +140,10 @@ class Transcript(VerticalScroll, can_focus=False):
             view.reserve(live.reserved)
         with self.app.batch_update():
             await self._messages.mount(view, after=live)
+            live.forget()
             await live.remove()
         self._live = None
+        self.call_after_refresh(forget_drawn_text)  # of a reply that was withheld in the end
 
     async def _prune(self) -> None:
         children = self._messages.children

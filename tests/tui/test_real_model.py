@@ -1,0 +1,74 @@
+"""The chat with a real model: the base that the default model is built from, one thread, few tokens."""
+
+import pytest
+
+from assistant.conversation.history import History
+from assistant.engine.options import GenerateOptions, LoadOptions
+from assistant.models.bundled import base_model
+from tests.tui.conftest import state
+from tests.tui.scripted import Frames, until
+
+CONTROL_TOKEN = "<repo_name>"  # any control token will do as a reset token when a bias makes it fire
+
+
+def loader(reset_token: str | None = None):
+    def load(progress):
+        from assistant.engine.session import Session
+
+        return Session.open(base_model(), LoadOptions(ctx=512, threads=1, reset_token=reset_token), progress)
+
+    return load
+
+
+async def test_two_turns_are_answered_and_stored_with_their_ids(start, database) -> None:
+    app = start(loader(), options=GenerateOptions(seed=1, temperature=0, max_tokens=6))
+    async with app.run_test(size=(100, 30)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready", 60)
+        assert "takes back: no" in frames.screen()
+        for words in ("Name a fruit.", "Another?"):
+            app.screen.query_one("Prompt").text = words
+            await pilot.press("enter")
+            await until(pilot, lambda: app.screen._request is not None, 10)
+            await until(pilot, lambda: "tokens/s" in state(app), 60)
+    assert app.chat.end()
+    with History(database) as history:
+        replies = [entry for entry in history.entries(1) if entry.role == "assistant"]
+    assert all(1 < len(reply.ids or ()) <= 6 for reply in replies)
+    assert all(
+        reply.text.strip() and reply.vocab_sha256 and reply.reason in ("stop", "length") for reply in replies
+    )
+
+
+async def test_a_model_that_takes_back_everything_has_no_answer(start, database) -> None:
+    app = start(loader(CONTROL_TOKEN), options=GenerateOptions(seed=1, reset_bias=30.0, max_resets=2))
+    async with app.run_test(size=(100, 30)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready", 60)
+        assert "takes back: yes" in frames.screen()
+        await pilot.press(*"hi", "enter")
+        await until(pilot, lambda: "has no answer to this" in frames.screen(), 60)
+    assert app.chat.end()
+    with History(database) as history:
+        reply = history.entries(1)[-1]
+    assert (reply.text, reply.reason, reply.ids) == ("", "reset_limit", None)
+
+
+async def test_quitting_while_it_writes_keeps_what_was_shown(start, database) -> None:
+    app = start(loader(), options=GenerateOptions(seed=1, max_tokens=400))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: state(app) == "Ready", 60)
+        app.screen.query_one("Prompt").text = "Tell me a long story about the sea."
+        await pilot.press("enter")
+        await until(pilot, lambda: state(app) == "Writing…", 60)
+        await pilot.press("ctrl+q")
+    assert app.chat.end()
+    with History(database) as history:
+        reply = history.entries(1)[-1]
+    assert reply.reason == "cancelled"
+    assert reply.text
+
+
+@pytest.fixture(autouse=True)
+def base_is_installed() -> None:
+    assert base_model().is_file()

@@ -1,0 +1,81 @@
+"""The way from the command to the first paint, in a real terminal, and what may be imported on it."""
+
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from assistant.models.bundled import base_model
+
+HEAVY = ("llama_cpp", "numpy", "jinja2", "huggingface_hub", "torch", "transformers", "gguf", "tokenizers")
+PAINT = """
+import asyncio, sys, threading
+from pathlib import Path
+from assistant.tui.app import ChatApp
+
+never = threading.Event()
+app = ChatApp(lambda progress: never.wait(), Path(sys.argv[1]))
+
+async def main():
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        print([name for name in sys.argv[2:] if name in sys.modules])
+
+asyncio.run(main())
+"""
+
+
+def test_nothing_heavy_is_imported_before_the_first_paint(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PAINT, str(tmp_path / "history.db"), *HEAVY]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout.strip() == "[]", ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_the_command_paints_in_a_terminal_and_quits(tmp_path: Path) -> None:
+    import pty
+
+    environment = os.environ | {"TAKEBACK_HOME": str(tmp_path), "TERM": "xterm-256color", "COLUMNS": "90"}
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "assistant.cli", "--threads", "1", "--model", str(base_model())]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        try:
+            _read_until(ours, b"A chat with a model", seconds=30)
+            _read_until(ours, b"Ready", seconds=60)
+            os.write(ours, b"\x11")
+            _read_until(ours, b"\x1b[?1049l", seconds=20)
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()
+            os.close(ours)
+    assert (tmp_path / "history.db").is_file()
+
+
+def test_without_a_terminal_the_command_says_what_to_do_instead(tmp_path: Path) -> None:
+    environment = os.environ | {"TAKEBACK_HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "assistant.cli"], capture_output=True, text=True, env=environment, timeout=60,
+        check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr.strip() == (
+        "takeback: error: the chat needs a terminal; for one reply without one, use: takeback ask TEXT"
+    )
+
+
+def _read_until(terminal: int, words: bytes, seconds: float) -> None:
+    seen = b""
+    end = time.monotonic() + seconds
+    while words not in seen:
+        ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
+        assert ready, f"no {words!r} within {seconds} s in {seen[-2000:]!r}"
+        try:
+            seen += os.read(terminal, 1 << 16)
+        except OSError:  # Linux's way to say that the other side is closed
+            assert words in seen, seen[-2000:]
+            return
