@@ -128,7 +128,9 @@ class ChatScreen(Screen[None]):
 
     async def on_prompt_sent(self, message: Prompt.Sent) -> None:
         """Store what the user wrote, show it, and ask for a reply. Only then the prompt is emptied."""
-        if self._history is None or self._request is not None:
+        if self._history is None:
+            return  # it is not open yet, or the screen says why it cannot be
+        if self._request is not None:
             self._show_state("Not yet: wait for this reply, or press Esc to stop it", "$text-warning")
             return
         prompt, text = self.query_one(Prompt), message.text.strip()

@@ -18,6 +18,9 @@ from convert.untrusted import clean
 
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
+TAB = 4
+"""Columns. Tabs become spaces here: Textual measures styled text with tabs other than it draws it."""
+
 _STYLES = {"strong": "bold", "em": "italic", "s": "strike", "link": "underline"}
 _CODE = "$text-accent"
 _MARK = "$foreground-muted"
@@ -145,7 +148,7 @@ def _leaf(tokens: list[Token], position: int, walk: _Walk) -> Iterator[Block]:
 
 
 def _code(token: Token, walk: _Walk) -> Block:
-    text = token.content.rstrip("\n")
+    text = token.content.rstrip("\n").expandtabs(TAB)
     language = token.info.split()[0] if token.info.split() else ""
     content = Content(text).stylize(_CODE) if walk.growing or not language else _highlighted(text, language)
     bar = _Prefix("▎ ", "▎ ", used=True)
@@ -178,11 +181,11 @@ def _inline(children: Iterable[Token]) -> Content:
         elif child.type in ("softbreak", "hardbreak"):
             parts.append(("\n", ""))
         elif child.type == "code_inline":
-            parts.append((child.content, " ".join([*open_styles, _CODE]).strip()))
+            parts.append((child.content.expandtabs(TAB), " ".join([*open_styles, _CODE]).strip()))
         elif child.type == "image":
             parts.append((f"{child.content or 'image'} ({clean(str(child.attrs.get('src', '')))})", _MARK))
         else:
-            parts.append((child.content, " ".join(open_styles).strip()))
+            parts.append((child.content.expandtabs(TAB), " ".join(open_styles).strip()))
     return Content.assemble(*parts)
 
 

@@ -210,7 +210,8 @@ async def test_older_messages_come_when_the_reader_reaches_the_top(start, databa
     with History(database) as history:
         chat = history.new_chat("message 0 ")
         for number in range(1, 130):
-            history.say(chat, f"message {number} ")
+            long = "and some words more " * (number % 9)
+            history.say(chat, f"message {number} " + long)
     app = start(ScriptedModel())
     async with app.run_test(size=(80, 24)) as pilot:
         frames = Frames(app)
@@ -219,10 +220,11 @@ async def test_older_messages_come_when_the_reader_reaches_the_top(start, databa
         transcript = app.screen.query_one(Transcript)
         await pilot.press("pageup")
         transcript.scroll_home(animate=False)
-        await until(pilot, lambda: transcript.scroll_y == 50 * 3)
-        assert re.search(r"message 80\s", frames.screen()), "the reader was moved"
+        await until(pilot, lambda: transcript.scroll_y > 0)
+        await pilot.pause(0.1)
+        assert re.search(r"message 80\s", frames.screen().splitlines()[3]), "the reader was moved"
         transcript.scroll_home(animate=False)
-        await until(pilot, lambda: transcript.scroll_y == 30 * 3)
+        await until(pilot, lambda: re.search(r"message 30\s", frames.screen()) and transcript.scroll_y > 0)
         transcript.scroll_home(animate=False)
         await until(pilot, lambda: re.search(r"message 0\s", frames.screen()))
 
@@ -271,7 +273,7 @@ async def test_a_store_that_cannot_be_opened_is_one_line_on_the_screen(start, da
     app = start(ScriptedModel())
     async with app.run_test(size=(100, 30)) as pilot:
         frames = Frames(app)
-        await until(pilot, lambda: "the file is damaged" in frames.screen())
+        await until(pilot, lambda: "damaged" in frames.screen())
         await pilot.press("a", "enter")
         await pilot.pause(0.05)
         assert app.screen.query_one(Prompt).text == "a"

@@ -40,6 +40,7 @@ async def test_a_shown_draft_is_gone_in_one_frame_that_is_not_blank(start, draft
         await until(pilot, lambda: "Ready" in state(app))
         await pilot.press(*"abc")
         await pilot.pause(0.2)
+    assert all("Assistant" in frame for frame in frames.frames[after:])
     assert all(DRAFT in frame for frame in frames.frames[before:after])
     assert not any(DRAFT in frame for frame in frames.frames[after:])
     assert not any(blank(frame) for frame in frames.frames[before:])
@@ -127,6 +128,22 @@ async def test_a_reader_who_scrolled_away_is_not_moved(start) -> None:
         await pilot.pause(0.1)
         assert transcript.scroll_y == transcript.max_scroll_y
         assert transcript.following
+
+
+@pytest.mark.parametrize("width", range(30, 90, 7))
+async def test_every_word_of_a_long_paragraph_is_on_the_screen(start, width: int) -> None:
+    words = " ".join(f"w{number}" for number in range(60))
+    gate = threading.Event()
+    app = start(ScriptedModel([text(words), gate, done(words)]))
+    async with app.run_test(size=(width, 60)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready")
+        app.screen.query_one("Prompt").text = words.upper()
+        await pilot.press("enter")
+        await until(pilot, lambda: "w59" in frames.screen() and "W59" in frames.screen())
+        gate.set()
+        await until(pilot, lambda: "Ready" in state(app))
+        assert all(word in frames.screen().split() for word in (words + " " + words.upper()).split())
 
 
 async def test_scrolling_back_down_follows_again(start) -> None:

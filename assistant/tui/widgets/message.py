@@ -9,7 +9,7 @@ from textual.selection import Selection
 from textual.widgets import Static
 
 from assistant.tui.document import Block, Document
-from assistant.tui.markdown import GrowingMarkdown, render
+from assistant.tui.markdown import TAB, GrowingMarkdown, render
 from convert.untrusted import clean, clean_line
 
 YOU, MODEL = "You", "Assistant"
@@ -50,7 +50,10 @@ class MessageView(Static):
 
     def height_at(self, width: int) -> int:
         """How many lines it takes, its margin included, in a transcript of this width in cells."""
-        return self._document(0).get_height({}, width) + self.styles.margin.height
+        inside = width - self.styles.gutter.width
+        return (
+            self._document(0).get_height({}, inside) + self.styles.gutter.height + self.styles.margin.height
+        )
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text, without what stands around it."""
@@ -84,10 +87,14 @@ class LiveReply(Static):
         self._empty = False
 
     def forget(self) -> None:
-        """Hold nothing of the text any more, not even what was drawn of it."""
+        """Hold nothing of the text any more, not even what was drawn of it.
+
+        For a widget that has been removed: Textual's lists may keep it for a while. Before, it would be
+        drawn empty.
+        """
         self._text = GrowingMarkdown()
         self.update(Document([]))
-        self.render_line(0)
+        self._render_cache = self._render_cache._replace(lines=[])
 
     def redraw(self) -> None:
         """Show all the text so far."""
@@ -118,7 +125,7 @@ def no_answer(drafts: int) -> str:
 
 def clean_text(text: str) -> str:
     """The user's own text, fit for the screen: it may have been pasted, or come from an older file."""
-    return clean(text.replace("\r\n", "\n"))
+    return clean(text.replace("\r\n", "\n")).expandtabs(TAB)
 
 
 def _label(name: str) -> Block:

@@ -83,7 +83,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self._prepending = True
         with self.app.batch_update():
             await self._messages.mount_all(views, before=0)
-            added = sum(view.height_at(self._messages.content_size.width - 4) for view in views)
+            added = sum(view.height_at(self._messages.content_size.width) for view in views)
             self.set_reactive(Widget.scroll_y, self.scroll_y + added)
             self.set_reactive(Widget.scroll_target_y, self.scroll_y)
         self.call_after_refresh(self._prepended)
@@ -125,8 +125,8 @@ class Transcript(VerticalScroll, can_focus=False):
         self._live = LiveReply(shown_resets=old.shown_resets + 1, reserve=reserve)
         with self.app.batch_update():
             await self._messages.mount(self._live, after=old)
-            old.forget()  # Textual's lists of widgets may keep it for a while
             await old.remove()
+        old.forget()
         self.call_after_refresh(forget_drawn_text)
         if not following:
             # A shorter chat may have put the reader at its end, which is not where the reader went.
@@ -140,8 +140,8 @@ class Transcript(VerticalScroll, can_focus=False):
             view.reserve(live.reserved)
         with self.app.batch_update():
             await self._messages.mount(view, after=live)
-            live.forget()
             await live.remove()
+        live.forget()
         self._live = None
         self.call_after_refresh(forget_drawn_text)  # of a reply that was withheld in the end
 
