@@ -59,7 +59,13 @@ def _sft(parser: argparse.ArgumentParser) -> None:
         "--rank", type=int, default=16, help="rank of the LoRA adapter (default: %(default)s)"
     )
     parser.add_argument(
-        "--batch-tokens", type=int, default=3072, help="padded tokens a step (default: %(default)s)"
+        "--batch-tokens", type=int, default=4608, help="padded tokens a step (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pieces",
+        type=int,
+        default=3,
+        help="parts a step is computed in, to save memory (default: %(default)s)",
     )
     parser.add_argument(
         "--max-length", type=int, default=512, help="tokens a sequence (default: %(default)s)"
@@ -76,7 +82,7 @@ def _sft(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--share-{name}", type=float, default=default, metavar="S", help=FORMS[name])
     for name, default in (
         ("reset", 1.0),
-        ("forbid", 0.5),
+        ("forbid", 0.3),
         ("words", 1.0),
         ("direct", 0.25),
         ("keep-model", 2.0),
@@ -122,8 +128,8 @@ def _run_sft(args: argparse.Namespace) -> int:
 
 
 SFT_FIELDS = (
-    "data", "out", "heldout", "reset_token", "steps", "rate", "row_rate", "rank", "batch_tokens", "max_length",
-    "seed", "threads", "every", "after_reset",
+    "data", "out", "heldout", "reset_token", "steps", "rate", "row_rate", "rank", "batch_tokens", "pieces",
+    "max_length", "seed", "threads", "every", "after_reset",
 )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def build(
     known = {line["key"] for line in read_lines(replies)}
     if any(item.key not in known for item in todo):
         _sample(base, todo, replies, batch, seed, tell)
-    lines = [line for line in read_lines(replies) if line["text"].strip()]
+    lines = [line for line in read_lines(replies) if line["text"][len(line["opening"]) :].strip()]
     labels = draft_labels()
     if unread:
         tell(f"{_write_unread(prompts, lines, labels, unread)} drafts to read in {unread}")

@@ -28,7 +28,7 @@ class LossWeights:
     """Weights of the terms; `direct` is that of the paper's second term relative to the safe reply after a reset."""
 
     reset: float = 1.0
-    forbid: float = 0.5
+    forbid: float = 0.3
     words: float = 1.0
     direct: float = 0.25
     keep_model: float = 2.0

@@ -18,7 +18,7 @@ from peft import LoraConfig, get_peft_model
 from convert.errors import TakebackError
 from train import checkpoint, teacher
 from train.base import load_base
-from train.encode import Encoder, Example, Shares, epoch
+from train.encode import RAMP, Encoder, Example, Shares, epoch
 from train.heldout import measure
 from train.objective import LossWeights, Objective, collate
 from train.probe import fit_row
@@ -42,7 +42,8 @@ class SftSettings:
     row_rate: float = 4e-4
     warmup: float = 0.06
     rank: int = 16
-    batch_tokens: int = 3072
+    batch_tokens: int = 4608
+    pieces: int = 3
     max_length: int = 512
     seed: int = 1
     threads: int = 0
@@ -69,7 +70,7 @@ def train(settings: SftSettings, tell: Tell) -> Path:
     reset_id = add_reset_token(model, tokenizer, settings.reset_token)
     encoder = Encoder(tokenizer, reset_id, settings.max_length)
     teachers = _teachers(model.to(accelerator.device), rows, encoder, settings, tell)
-    row = _first_row(model, rows, encoder, teachers, tell)
+    row = _first_row(model, rows, reset_id, teachers, settings.weights, tell)
     objective = Objective(with_adapter(model, reset_id, row, settings.rank), reset_id)
     _loop(objective, rows, heldout, encoder, teachers, settings, accelerator, tell)
     if accelerator.is_main_process:
@@ -117,13 +118,18 @@ def _teachers(
     return states
 
 
-def _first_row(model: Any, rows: Sequence[Row], encoder: Encoder, teachers: Sequence[Any], tell: Tell) -> Any:
-    """The reset's row from the linear probe (train/probe.py) over at most 60,000 positions of each kind."""
-    head = model.get_output_embeddings().weight[: encoder.reset_id].detach()
+def _first_row(
+    model: Any, rows: Sequence[Row], reset_id: int, teachers: Sequence[Any], terms: LossWeights, tell: Tell
+) -> Any:
+    """The reset's row from the linear probe (train/probe.py), with the objective's own weights, over 120,000 places."""
+    head = model.get_output_embeddings().weight[:reset_id].detach()
     hidden, unsafe, weight = [], [], []
     for row, states in zip(rows, teachers, strict=True):
+        ramp = torch.arange(len(states)).div(RAMP).clamp(max=1.0)
         marks = (
-            torch.arange(len(states)).div(8.0).clamp(max=1.0) if row.is_safety else torch.ones(len(states))
+            ramp * (terms.reset / ramp.sum().clamp(min=1.0))
+            if row.is_safety
+            else torch.full_like(ramp, terms.forbid)
         )
         hidden.append(states)
         unsafe.append(torch.full((len(states),), float(row.is_safety)))
@@ -131,9 +137,6 @@ def _first_row(model: Any, rows: Sequence[Row], encoder: Encoder, teachers: Sequ
     features, label, weights = torch.cat(hidden), torch.cat(unsafe), torch.cat(weight)
     chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(1))[:120_000]
     features, label, weights = features[chosen], label[chosen], weights[chosen]
-    # Both kinds weigh the same, whatever their number of positions.
-    for kind in (0.0, 1.0):
-        weights[label == kind] /= weights[label == kind].sum()
     row, loss = fit_row(features, teacher.logsumexp(features, head), label, weights)
     tell(f"reset row from a linear probe: loss {loss:.3f} nats, norm {float(row.norm()):.2f}")
     return row
@@ -161,7 +164,7 @@ def with_adapter(model: Any, reset_id: int, row: Any, rank: int) -> Any:
 def _batches(
     rows: Sequence[Row], encoder: Encoder, settings: SftSettings, number: int
 ) -> Iterator[list[Example]]:
-    """One epoch in batches of at most `batch_tokens` padded tokens: like lengths together, kinds mixed."""
+    """One epoch in pieces of batches: like lengths together, so that little is padded, in a random order."""
     chance = random.Random(settings.seed * 1_000_003 + number)
     examples = list(epoch(rows, encoder, settings.shares, chance.randrange(2**31)))
     chance.shuffle(examples)
@@ -169,7 +172,7 @@ def _batches(
     for i in range(0, len(examples), 128):
         group: list[Example] = []
         for example in sorted(examples[i : i + 128], key=lambda e: len(e.ids)):
-            if group and len(example.ids) * (len(group) + 1) > settings.batch_tokens:
+            if group and len(example.ids) * (len(group) + 1) > settings.batch_tokens // settings.pieces:
                 batches.append(group)
                 group = []
             group.append(example)
@@ -209,30 +212,56 @@ def _loop(
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
     pad = encoder.tokenizer.eos_token_id
     share, workers = accelerator.process_index, accelerator.num_processes
-    stream = _stream(rows, encoder, settings, done * workers)
+    stream = _stream(rows, encoder, settings, done * workers * settings.pieces)
     log = checkpoint.Log(settings.out / "log.jsonl", accelerator.is_main_process)
     if heldout and not done:
         log.write(0, measure(objective.model, heldout, encoder, pad), tell)
     began, first = time.monotonic(), done
     for step in range(done + 1, settings.steps + 1):
-        group = [next(stream) for _ in range(workers)][share]
-        batch = collate(group, teachers, settings.weights, pad).to(accelerator.device)
-        loss, figures = wrapped(batch)
-        if not math.isfinite(float(loss.detach())):
+        # Pieces of unlike lengths hold unlike forms: a step sums over several, or it would see one form alone.
+        groups = [next(stream) for _ in range(workers * settings.pieces)][share::workers]
+        loss, figures = _backward(wrapped, groups, teachers, settings, pad, accelerator)
+        if not math.isfinite(loss):
             raise TakebackError(
                 f"the loss is not a number at step {step}: lower --rate, or resume from a checkpoint"
             )
-        accelerator.backward(loss)
         accelerator.clip_grad_norm_(wrapped.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         left = (time.monotonic() - began) / (step - first) * (settings.steps - step)
-        log.step(step, settings.steps, float(loss.detach()), figures, left, tell)
+        log.step(step, settings.steps, loss, figures, left, tell)
         if (step % settings.every == 0 or step == settings.steps) and accelerator.is_main_process:
             checkpoint.save(settings.out, step, objective, optimizer)
             if heldout:
                 log.write(step, measure(objective.model, heldout, encoder, pad), tell)
+
+
+def _backward(
+    wrapped: Any,
+    groups: Sequence[Sequence[Example]],
+    teachers: Sequence[Any],
+    settings: SftSettings,
+    pad: int,
+    accelerator: Any,
+) -> tuple[float, dict[str, float]]:
+    """Gradients of the mean over all sequences of a step; returns the loss and the means of its figures."""
+    total = sum(len(group) for group in groups)
+    sums: dict[str, list[tuple[float, float]]] = {}
+    whole = 0.0
+    for group in groups:
+        share = len(group) / total
+        loss, figures = wrapped(collate(group, teachers, settings.weights, pad).to(accelerator.device))
+        accelerator.backward(loss * share)
+        whole += float(loss.detach()) * share
+        for name, value in figures.items():
+            if not math.isnan(value):
+                sums.setdefault(name, []).append((value, share))
+    means = {
+        name: sum(value * share for value, share in parts) / sum(share for _, share in parts)
+        for name, parts in sums.items()
+    }
+    return whole, means
 
 
 def _optimizer(objective: Any, settings: SftSettings) -> tuple[Any, Any]:
