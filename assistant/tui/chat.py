@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from assistant.tui.model_thread import (
     Report,
     Request,
 )
+from assistant.tui.pace import Pace
 from assistant.tui.widgets.lines import Header, StatusLine
 from assistant.tui.widgets.message import MessageView, Notice
 from assistant.tui.widgets.prompt import Prompt
@@ -39,7 +39,6 @@ from convert.errors import TakebackError
 
 REDRAWS_A_SECOND = 30
 MESSAGES_A_PAGE = 50
-COLUMNS_FOR_ALL_KEYS = 96
 SECONDS_TO_END = 5.0
 """How long quitting waits for the model to stop and its reply to be stored."""
 
@@ -79,8 +78,7 @@ class ChatScreen(Screen[None]):
         self._ready = False
         self._state: tuple[str, str] = ("Starting…", "")
         self._unseen_resets = 0
-        self._drawn_at = 0.0
-        self._redraw_waits = False
+        self._redraws = Pace(self._redraw, REDRAWS_A_SECOND, self.set_timer)
         self._reports: deque[Report] = deque()
         self._model = ModelThread(load, self._receive, options)
 
@@ -200,7 +198,7 @@ class ChatScreen(Screen[None]):
         )
         if older:
             self._oldest = older[0].id
-            await self._transcript.prepend([self._view(entry) for entry in older])
+            await self._transcript.prepend([MessageView.of_entry(entry) for entry in older])
 
     async def _open(self, chat: int | None) -> None:
         """Show a chat, or a new one."""
@@ -209,15 +207,7 @@ class ChatScreen(Screen[None]):
             entries = await asyncio.to_thread(self._history.entries, chat, limit=MESSAGES_A_PAGE)
         self._chat = chat
         self._oldest = entries[0].id if entries else None
-        await self._transcript.show([self._view(entry) for entry in entries])
-
-    def _view(self, entry: Entry) -> MessageView:
-        if entry.role == "user":
-            return MessageView.of_user(entry.text)
-        reason = entry.reason or "killed"
-        return MessageView.of_model(
-            entry.text, reason=reason, resets=entry.resets, shown_resets=entry.shown_resets
-        )
+        await self._transcript.show([MessageView.of_entry(entry) for entry in entries])
 
     # What the model reports
 
@@ -235,7 +225,7 @@ class ChatScreen(Screen[None]):
             await self._take(report)
             # Last, so that a report that comes meanwhile need not wake the screen.
             self._reports.popleft()
-        self._redraw_soon()
+        self._redraws.soon()
 
     async def _take(self, report: Report) -> None:
         match report:
@@ -273,7 +263,6 @@ class ChatScreen(Screen[None]):
             case Reset():
                 if event.shown_chars or event.shown_prefill_chars:
                     await self._transcript.take_back()
-                    self._drawn_at = time.monotonic()
                 else:
                     self._unseen_resets += 1
                 self._show_state("Thinking…")
@@ -307,20 +296,7 @@ class ChatScreen(Screen[None]):
     def _transcript(self) -> Transcript:
         return self.query_one(Transcript)
 
-    def _redraw_soon(self) -> None:
-        """Redraw the live reply now, or when its turn comes: at most thirty times a second."""
-        if self._redraw_waits:
-            return
-        wait = self._drawn_at + 1 / REDRAWS_A_SECOND - time.monotonic()
-        if wait <= 0:
-            self._redraw()
-        else:
-            self._redraw_waits = True
-            self.set_timer(wait, self._redraw)
-
     def _redraw(self) -> None:
-        self._redraw_waits = False
-        self._drawn_at = time.monotonic()
         if (live := self._transcript.live) is not None:
             live.redraw()
 
@@ -331,8 +307,4 @@ class ChatScreen(Screen[None]):
         self.query_one(StatusLine).show_state(text + count, style)
 
     def _show_keys(self) -> None:
-        send = ("Esc", "stop") if self._request is not None else ("Enter", "send")
-        keys = [send, ("Ctrl+J", "new line"), ("Ctrl+N", "new chat"), ("Ctrl+Q", "quit")]
-        if self.size.width < COLUMNS_FOR_ALL_KEYS:
-            keys.remove(("Ctrl+J", "new line"))
-        self.query_one(StatusLine).show_keys(*keys)
+        self.query_one(StatusLine).show_keys(writing=self._request is not None, width=self.size.width)

@@ -11,6 +11,8 @@ from textual.widgets import Static
 
 from convert.untrusted import clean_line
 
+COLUMNS_FOR_ALL_KEYS = 96
+
 
 class _Text(Static):
     """Plain text on one line; never parsed as markup."""
@@ -57,12 +59,15 @@ class StatusLine(Horizontal):
         """Say what goes on."""
         self.query_one("#state", _Text).show((text, style))
 
-    def show_keys(self, *keys: tuple[str, str]) -> None:
-        """Name keys and what they do."""
-        self.query_one("#keys", _Text).show(*_spaced(keys))
+    def show_keys(self, *, writing: bool, width: int) -> None:
+        """Name the keys that are of use while a reply is being written, or while none is, if they fit."""
+        keys = [("Esc", "stop") if writing else ("Enter", "send")]
+        if width >= COLUMNS_FOR_ALL_KEYS:
+            keys.append(("Ctrl+J", "new line"))
+        self.query_one("#keys", _Text).show(*_spaced([*keys, ("Ctrl+N", "new chat"), ("Ctrl+Q", "quit")]))
 
 
-def _spaced(keys: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:
+def _spaced(keys: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for number, (key, what) in enumerate(keys):
         yield ("   " if number else "", "")
         yield (key, "bold")

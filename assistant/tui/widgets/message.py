@@ -8,6 +8,7 @@ from textual.content import Content
 from textual.selection import Selection
 from textual.widgets import Static
 
+from assistant.conversation.records import Entry
 from assistant.tui.document import Block, Document
 from assistant.tui.markdown import TAB, GrowingMarkdown, render
 from convert.untrusted import clean, clean_line
@@ -19,6 +20,7 @@ REMARKS = {
     "context_full": "The context is full. Ctrl+N begins a new chat",
     "killed": "Unfinished: Takeback ended while this was written",
     "error": "Unfinished",
+    "": "Still being written, in another Takeback",
 }
 """What is said below a reply that did not simply end, by its reason."""
 
@@ -28,13 +30,26 @@ class MessageView(Static):
 
     def __init__(self, role: str, name: str, body: Document, *, notice: str = "", remark: str = "") -> None:
         """`role` is `user` or `assistant`; `notice` stands above the text, `remark` below it."""
-        self._parts = (_label(name), *_line(notice, "$text-secondary")), body, _line(remark, "$text-warning")
+        self._parts = (
+            (_label(name), *_line(notice, "$text-secondary")),
+            body,
+            _line(remark, "$text-warning", gap=True),
+        )
         super().__init__(self._document(0), markup=False, classes=role)
 
     @classmethod
     def of_user(cls, text: str) -> MessageView:
         """What the user said. It is shown as it was typed."""
         return cls("user", YOU, Document([Block(Content(clean_text(text)))]))
+
+    @classmethod
+    def of_entry(cls, entry: Entry) -> MessageView:
+        """A message as it is stored. A reply that no reason is known of is being written elsewhere."""
+        if entry.role == "user":
+            return cls.of_user(entry.text)
+        return cls.of_model(
+            entry.text, reason=entry.reason, resets=entry.resets, shown_resets=entry.shown_resets
+        )
 
     @classmethod
     def of_model(cls, text: str, *, reason: str, resets: int, shown_resets: int) -> MessageView:
@@ -133,5 +148,5 @@ def _label(name: str) -> Block:
     return Block(Content(name).stylize(style), said=False)
 
 
-def _line(text: str, style: str) -> list[Block]:
-    return [Block(Content(text).stylize(style), said=False)] if text else []
+def _line(text: str, style: str, *, gap: bool = False) -> list[Block]:
+    return [Block(Content(text).stylize(style), said=False, gap=gap)] if text else []
