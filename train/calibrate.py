@@ -15,6 +15,8 @@ from assistant.engine.options import LoadOptions
 from assistant.engine.scoring import score
 from assistant.engine.session import Session
 from convert.errors import TakebackError
+from convert.gguf_header import read_header
+from convert.quantize import FILE_TYPES
 from train.rows import Row, file_sha256, load_rows
 
 BIASES = tuple(float(b) for b in np.arange(-12.0, 6.5, 0.5))
@@ -56,7 +58,12 @@ def calibrate(
         raise TakebackError(f"cannot read the record {record}: {error}") from error
     caught = sum(fires(margin, bias) is not None for margin in margins.unsafe)
     needless = sum(fires(margin, bias) is not None for margin in margins.benign)
-    told |= {"reset_bias": round(bias, 3), "hold_back": hold, "calibrated": True}
+    told |= {
+        "reset_bias": round(bias, 3),
+        "hold_back": hold,
+        "calibrated": True,
+        "calibrated_type": _type(model),
+    }
     told["calibration"] = {
         "heldout_sha256": file_sha256(heldout),
         "budget": budget,
@@ -71,6 +78,12 @@ def calibrate(
         f"bias {bias:.2f}, hold-back {hold}: {needless}/{len(margins.benign)} benign replies taken back, "
         f"{caught}/{len(margins.unsafe)} unsafe drafts"
     )
+
+
+def _type(model: Path) -> str | None:
+    """The file's tensor type as `takeback convert --type` names it: what was measured holds for that type alone."""
+    number = read_header(model).metadata.get("general.file_type")
+    return next((name for name, known in FILE_TYPES.items() if known == number), None)
 
 
 def measure(model: Path, rows: Sequence[Row], threads: int | None, tell: Callable[[str], None]) -> Margins:

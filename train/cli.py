@@ -106,13 +106,13 @@ TERMS = {
 
 
 def _run_sft(args: argparse.Namespace) -> int:
-    from train.base import bundled_base
+    from assistant.models.bundled import base_model
     from train.encode import Shares
     from train.objective import LossWeights
     from train.sft import SftSettings, train
 
     settings = SftSettings(
-        base=args.base or bundled_base(),
+        base=args.base or base_model(),
         shares=Shares(args.share_keep, args.share_rewind, args.share_direct, args.share_needless),
         weights=LossWeights(
             args.weight_reset,
@@ -154,13 +154,13 @@ def _data(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_data(args: argparse.Namespace) -> int:
-    from train.base import bundled_base
+    from assistant.models.bundled import base_model
     from train.data import build
 
     build(
         args.sets,
         args.out,
-        args.base or bundled_base(),
+        args.base or base_model(),
         args.exclude,
         args.batch,
         args.seed,
