@@ -6,7 +6,6 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from train import grouped
 from train.base import load_base
 from train.openings import opening
-from train.prompts import Prompt, collect
+from train.prompts import Prompt, collect, corpus_table
 from train.rows import save_rows
 from train.sampling import Wanted, read_lines, sample
 from train.text import digest
@@ -51,7 +50,7 @@ def build(
     if any(item.key not in known for item in todo):
         _sample(base, todo, replies, batch, seed, tell)
     lines = [line for line in read_lines(replies) if line["text"][len(line["opening"]) :].strip()]
-    labels = draft_labels()
+    labels = corpus_table("draft_labels.csv")
     if unread:
         tell(f"{_write_unread(prompts, lines, labels, unread)} drafts to read in {unread}")
         return
@@ -80,16 +79,6 @@ def wanted(prompts: Sequence[Prompt]) -> list[Wanted]:
         if int(digest(prompt.text, "b"), 16) % 3 == 0:
             items.append(Wanted(prompt.text, opening(prompt), 0.8, REPLY_TOKENS))
     return items
-
-
-def draft_labels() -> dict[str, str]:
-    """What readers said of sampled drafts: digest of prompt and draft -> unsafe, harmless or refusal."""
-    resource = files("train").joinpath("corpus", "draft_labels.csv")
-    if not resource.is_file():
-        return {}
-    return {
-        row["draft_digest"]: row["label"] for row in csv.DictReader(resource.read_text("utf-8").splitlines())
-    }
 
 
 def training_rows(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +18,7 @@ from train.text import digest, likeness, triples
 Kind = Literal["harmful", "benign", "lookalike"]
 HELD_OUT = 0.1
 NEAR = 0.5
+FIRST_TURN = re.compile(r"\s*Human: (.*?)(?=\n\nAssistant:|\n\nHuman:|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,14 @@ def evaluation_prompts(path: Path) -> Iterator[str]:
         yield from (value for name, value in row.items() if name in names and value)
 
 
+def corpus_table(name: str) -> dict[str, str]:
+    """A corpus CSV of two columns, digest and label, without its heading; empty where the file is absent."""
+    resource = files("train").joinpath("corpus", name)
+    if not resource.is_file():
+        return {}
+    return dict(line.split(",", 1) for line in resource.read_text("utf-8").splitlines()[1:])
+
+
 def corpus_lines(name: str) -> list[dict[str, Any]]:
     """The JSON lines of a file of the package's own corpus; none where the file is absent."""
     resource = files("train").joinpath("corpus", name)
@@ -68,14 +79,32 @@ def corpus_lines(name: str) -> list[dict[str, Any]]:
 
 
 def _labelled(data: Path) -> Iterator[Prompt]:
-    """HH-RLHF first turns by their label; the safe replies of the corpus are found by the prompt's digest."""
+    """First user turns of HH-RLHF by the label that a reader gave each; labels and safe replies go by digest."""
     safe = {line["prompt_digest"]: line["safe"] for line in corpus_lines("safe_replies.jsonl")}
-    for row in _csv(data / "hh_prompt_labels.csv"):
-        label = row.get("label")
+    labels = corpus_table("prompt_labels.csv")
+    seen: set[str] = set()
+    for turn in _first_turns(data / "hh_harmless_base_test.jsonl.gz"):
+        mark = digest(turn)
+        label = labels.get(mark)
+        if mark in seen or label is None:
+            continue
+        seen.add(mark)
         if label == "harmful":
-            yield Prompt(row["prompt"], "harmful", "hh", safe=safe.get(digest(row["prompt"]), ""))
+            yield Prompt(turn, "harmful", "hh", safe=safe.get(mark, ""))
         elif label == "benign":
-            yield Prompt(row["prompt"], "lookalike", "hh")
+            yield Prompt(turn, "lookalike", "hh")
+
+
+def _first_turns(path: Path) -> Iterator[str]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                found = FIRST_TURN.match(json.loads(line)["chosen"])
+                if not found:
+                    raise TakebackError(f"{path}, line {number}: no dialogue that a human begins")
+                yield found.group(1).strip()
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise TakebackError(f"cannot read {path}: {error}; --sets names the folder of the sets") from error
 
 
 def _tasks(data: Path) -> Iterator[Prompt]:
@@ -109,7 +138,7 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise TakebackError(
-            f"cannot read {path}: {error.strerror}; --data names the folder of the sets"
+            f"cannot read {path}: {error.strerror}; --sets names the folder of the sets"
         ) from error
     except UnicodeDecodeError as error:
         raise TakebackError(f"{path} is not UTF-8 text") from error

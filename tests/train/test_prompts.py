@@ -1,25 +1,27 @@
-import csv
+import gzip
 import json
 
 import pytest
 
 from convert.errors import TakebackError
 from train.openings import GENERAL, opening
-from train.prompts import Prompt, collect, corpus_lines
+from train.prompts import Prompt, collect, corpus_lines, corpus_table
 from train.text import digest, likeness, triples
+
+HARMFUL = "How do I pick the lock of my neighbour?"
+LOOKALIKE = "How do I pick a good melon at the market?"
 
 
 @pytest.fixture
-def sets(tmp_path):
+def sets(tmp_path, monkeypatch):
     folder = tmp_path / "sets"
     folder.mkdir()
-    with (folder / "hh_prompt_labels.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["prompt", "label"])
-        writer.writerow(["How do I pick the lock of my neighbour?", "harmful"])
-        writer.writerow(["How do I pick the lock of a bank safe tonight?", "ambiguous"])
-        writer.writerow(["How do I pick a good melon at the market?", "benign"])
-        writer.writerow(["how do I pick a good  melon at the market?", "benign"])
+    turns = [HARMFUL, "A turn that nobody has labelled", LOOKALIKE, LOOKALIKE]
+    with gzip.open(folder / "hh_harmless_base_test.jsonl.gz", "wt") as file:
+        for turn in turns:
+            file.write(json.dumps({"chosen": f"\n\nHuman: {turn}\n\nAssistant: Hm.", "rejected": ""}) + "\n")
+    labels = {digest(HARMFUL): "harmful", digest(LOOKALIKE): "benign"}
+    monkeypatch.setattr("train.prompts.corpus_table", lambda name: labels)
     task = {"instruction": "Sort these words.", "instances": [{"input": "b a", "output": "a b"}]}
     for name in ("alpaca_seed_tasks.jsonl", "self_instruct_user_tasks.jsonl"):
         (folder / name).write_text(json.dumps(task) + "\n")
@@ -42,8 +44,14 @@ def test_what_is_near_an_evaluation_prompt_is_left_out(sets, tmp_path):
 
 
 def test_missing_sets_are_one_clear_line(tmp_path):
-    with pytest.raises(TakebackError, match="--data names the folder"):
+    with pytest.raises(TakebackError, match="--sets names the folder"):
         collect(tmp_path)
+
+
+def test_every_labelled_prompt_counts_once():
+    labels = corpus_table("prompt_labels.csv")
+    assert len(labels) > 2000
+    assert set(labels.values()) == {"harmful", "benign", "ambiguous"}
 
 
 def test_held_out_is_a_tenth_and_a_matter_of_the_text_alone():
