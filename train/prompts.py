@@ -81,18 +81,12 @@ def corpus_lines(name: str) -> list[dict[str, Any]]:
 def _labelled(data: Path) -> Iterator[Prompt]:
     """First user turns of HH-RLHF by the label that a reader gave each; labels and safe replies go by digest."""
     safe = {line["prompt_digest"]: line["safe"] for line in corpus_lines("safe_replies.jsonl")}
-    labels = corpus_table("prompt_labels.csv")
-    seen: set[str] = set()
-    for turn in _first_turns(data / "hh_harmless_base_test.jsonl.gz"):
-        mark = digest(turn)
-        label = labels.get(mark)
-        if mark in seen or label is None:
-            continue
-        seen.add(mark)
-        if label == "harmful":
-            yield Prompt(turn, "harmful", "hh", safe=safe.get(mark, ""))
-        elif label == "benign":
-            yield Prompt(turn, "lookalike", "hh")
+    turns = {digest(turn): turn for turn in _first_turns(data / "hh_harmless_base_test.jsonl.gz")}
+    for mark, label in corpus_table("prompt_labels.csv").items():
+        if mark in turns and label == "harmful":
+            yield Prompt(turns[mark], "harmful", "hh", safe=safe.get(mark, ""))
+        elif mark in turns and label == "benign":
+            yield Prompt(turns[mark], "lookalike", "hh")
 
 
 def _first_turns(path: Path) -> Iterator[str]:
