@@ -101,11 +101,12 @@ class Frames:
 
 
 async def until(pilot: Pilot, condition: Callable[[], object], seconds: float = 10) -> None:
-    """Let the program run until something is so."""
+    """Let the program run until something is so and has been painted."""
     for _ in range(int(seconds / 0.01)):
         # Not pilot.pause: it waits for a quiet processor, which a model that writes does not give.
         await asyncio.sleep(0.01)
         if condition():
+            await asyncio.sleep(0.05)  # for what is so to be painted, too
             return
     rows = (strip.text.rstrip() for strip in pilot.app.screen._compositor.render_strips())
     raise AssertionError("\n".join([f"it did not happen within {seconds} s; the screen:", *rows]))

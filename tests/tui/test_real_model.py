@@ -5,6 +5,7 @@ import pytest
 from assistant.conversation.history import History
 from assistant.engine.options import GenerateOptions, LoadOptions
 from assistant.models.bundled import base_model
+from assistant.tui.widgets.message import MessageView
 from tests.tui.conftest import state
 from tests.tui.scripted import Frames, until
 
@@ -26,11 +27,10 @@ async def test_two_turns_are_answered_and_stored_with_their_ids(start, database)
         frames = Frames(app)
         await until(pilot, lambda: state(app) == "Ready", 60)
         assert "takes back: no" in frames.screen()
-        for words in ("Name a fruit.", "Another?"):
+        for turn, words in enumerate(("Name a fruit.", "Another?"), 1):
             app.screen.query_one("Prompt").text = words
             await pilot.press("enter")
-            await until(pilot, lambda: app.screen._request is not None, 10)
-            await until(pilot, lambda: "tokens/s" in state(app), 60)
+            await until(pilot, lambda turn=turn: len(app.screen.query(MessageView)) == 2 * turn, 60)
     assert app.chat.end()
     with History(database) as history:
         replies = [entry for entry in history.entries(1) if entry.role == "assistant"]

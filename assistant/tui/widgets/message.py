@@ -35,7 +35,9 @@ class MessageView(Static):
             body,
             _line(remark, "$text-warning", gap=True),
         )
+        self._reserved = 0
         super().__init__(self._document(0), markup=False, classes=role)
+        self.auto_links = False
 
     @classmethod
     def of_user(cls, text: str) -> MessageView:
@@ -61,7 +63,9 @@ class MessageView(Static):
 
     def reserve(self, lines: int) -> None:
         """Take at least so many lines, so that the screen stays where it is."""
-        self.update(self._document(lines))
+        if lines != self._reserved:
+            self._reserved = lines
+            self.update(self._document(lines))
 
     def height_at(self, width: int) -> int:
         """How many lines it takes, its margin included, in a transcript of this width in cells."""
@@ -95,6 +99,7 @@ class LiveReply(Static):
         self._text = GrowingMarkdown()
         self._empty = True
         super().__init__(self._document(), markup=False, classes="assistant")
+        self.auto_links = False
 
     def append(self, text: str) -> None:
         """Take more text; it is not seen before `redraw`."""
