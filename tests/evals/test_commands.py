@@ -102,8 +102,10 @@ def test_the_table_of_speeds_has_a_line_for_each_figure_and_row():
 
 
 @pytest.mark.slow
-def test_every_measurement_runs_and_gives_a_ratio(capsys):
-    assert run_bench(parse(add_arguments_bench, base_model(), "--threads", 1, "--json")) == 0
+def test_a_measurement_runs_on_the_real_model_and_gives_a_ratio(capsys):
+    assert (
+        run_bench(parse(add_arguments_bench, base_model(), "--threads", 1, "--only", "decode", "--json")) == 0
+    )
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == set(bench.scripts())
-    assert all(figures["ratio"] > 0 for figures in found.values())
+    assert set(found) == {"decode"}
+    assert found["decode"]["ratio"] > 0
