@@ -86,7 +86,7 @@ def _identity(base: Path, adapter: Path) -> str:
     digest = hashlib.sha256(f"{RECIPE} {TYPE} {base.name} {base.stat().st_size}".encode())
     with base.open("rb") as file:
         digest.update(file.read(1 << 20))
-    for part in sorted(path for path in adapter.iterdir() if path.is_file()):
+    for part in sorted(path for path in adapter.iterdir() if path.is_file() and path.suffix != ".md"):
         digest.update(part.name.encode())
         digest.update(part.read_bytes())
     return digest.hexdigest()[:12]
