@@ -37,6 +37,7 @@ _UNDERSTOOD = frozenset(
         *("megatron_core", "loftq_config", "eva_config", "qalora_group_size", "runtime_config"),
     )
 )
+_LARGEST_ALPHA = 1e30
 _KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva")
 """The ways to begin an adapter that leave the base's weights as they are."""
 
@@ -172,8 +173,8 @@ def _lora(folder: Path, name: str, parts: Mapping[str, StoredTensor], config: Ma
     if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] != b.shape[1] or not a.shape[0]:
         raise TakebackError(f"{folder}: the change of {_shown(name)} has A and B that do not fit each other")
     rank, alpha = a.shape[0], config.get("lora_alpha")
-    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
-        raise TakebackError(f"{folder / _CONFIG}: lora_alpha is no number")
+    if not isinstance(alpha, int | float) or not abs(alpha) < _LARGEST_ALPHA:
+        raise TakebackError(f"{folder / _CONFIG}: lora_alpha is no usable number")
     if rank != config.get("r") and not config.get("rank_pattern"):
         raise TakebackError(
             f"{folder}: the change of {_shown(name)} has rank {rank}, and {_CONFIG} says otherwise"

@@ -18,6 +18,7 @@ _MAX_TEMPLATE_BYTES = 1 << 20
 _KEY = "tokenizer.ggml."
 _ROLES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 _MAX_ID = 1 << 24
+_ID_DIGITS = 10
 
 
 def folder_vocabulary(folder: Path, base: Path, rows: int, config: Mapping[str, Json]) -> Vocabulary:
@@ -88,7 +89,11 @@ def _added(tokenizer: Mapping[str, Json], settings: Mapping[str, Json]) -> dict[
     if not isinstance(listed, list) or not isinstance(more, dict):
         raise TakebackError("tokenizer.json: added_tokens is no list")
     entries = [(entry.get("id"), entry) for entry in listed if isinstance(entry, dict)]
-    entries += [(int(i), entry) for i, entry in more.items() if i.isdecimal() and isinstance(entry, dict)]
+    entries += [
+        (int(i), entry)
+        for i, entry in more.items()
+        if i.isdecimal() and len(i) < _ID_DIGITS and isinstance(entry, dict)
+    ]
     added: dict[int, tuple[str, int]] = {}
     for i, entry in entries:
         text = entry.get("content")
@@ -187,8 +192,8 @@ def _templates(folder: Path, settings: Mapping[str, Json]) -> dict[str, TypedVal
         except UnicodeDecodeError as error:
             raise TakebackError(f"{path}: not UTF-8") from error
     if isinstance(given, list):  # several, by name
-        named = {entry.get("name"): entry.get("template") for entry in given if isinstance(entry, dict)}
-        given = named.get("default")
+        named = [entry for entry in given if isinstance(entry, dict) and entry.get("name") == "default"]
+        given = named[-1].get("template") if named else None
     if given is None:
         return {}
     if not isinstance(given, str):

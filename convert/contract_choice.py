@@ -26,11 +26,33 @@ from convert.vocabulary import CONTROL, UNUSED, USER_DEFINED, Vocabulary, gguf_v
 
 @dataclass(frozen=True)
 class Choice:
-    """The result's vocabulary, its contract (None for an ordinary model), and notes for the user."""
+    """The result's vocabulary, its contract (None for an ordinary model), and notes for the user.
+
+    `record` is the backtrack.json that the contract is from, or None.
+    """
 
     vocabulary: Vocabulary
     contract: ResetContract | None
     notes: tuple[str, ...]
+    record: BacktrackRecord | None = None
+
+    def sealed(self, source_sha256: str, reset_row_sha256: str) -> "Choice":
+        """The choice with the finished file's hashes, and not calibrated where the record was measured on others.
+
+        The type alone does not tell two models apart. A record without hashes is judged by the type.
+        """
+        if self.contract is None:
+            return self
+        contract = replace(self.contract, source_sha256=source_sha256, reset_row_sha256=reset_row_sha256)
+        record = self.record
+        same = record is not None and (
+            record.calibrated_source_sha256 in (None, source_sha256)
+            and record.calibrated_reset_row_sha256 in (None, reset_row_sha256)
+        )
+        if same or not contract.calibrated:
+            return replace(self, contract=contract)
+        note = "bias and hold-back were measured on another model than this: calibrate the result"
+        return replace(self, contract=replace(contract, calibrated=False), notes=(*self.notes, note))
 
 
 def choose(
@@ -55,6 +77,11 @@ def choose(
     name = expected or DEFAULT_TOKEN
     vocabulary = _vocabulary(source, adapter, planned.rows)
     vocabulary = _named_new_rows(vocabulary, planned, name, record, adapter)
+    if len(vocabulary.tokens) != planned.rows:
+        raise TakebackError(
+            f"{source.path}: the vocabulary has {len(vocabulary.tokens):,} tokens, and the embedding "
+            f"{planned.rows:,} rows; each token needs one"
+        )
     token_id = vocabulary.find(name)
     if token_id is None or vocabulary.types[token_id] not in (CONTROL, USER_DEFINED):
         if expected is not None:
@@ -69,9 +96,12 @@ def choose(
     vocabulary = vocabulary.with_token(token_id, name)
     _check_no_end(vocabulary, token_id, name)
     contract, notes = _contract(token_id, name, record, old, file_type)
-    if after_reset is not None:
-        contract = replace(contract, after_reset=cast(AfterReset, after_reset))
-    return Choice(vocabulary, contract, notes)
+    if after_reset is not None and after_reset != contract.after_reset:
+        if contract.calibrated:
+            note = f"bias and hold-back were measured with {contract.after_reset}: calibrate the result"
+            notes = (*notes, note)
+        contract = replace(contract, after_reset=cast(AfterReset, after_reset), calibrated=False)
+    return Choice(vocabulary, contract, notes, record)
 
 
 def _record(source: Checkpoint, adapter: Path | None) -> BacktrackRecord | None:

@@ -15,7 +15,7 @@ from convert.checkpoint import Checkpoint, open_checkpoint
 from convert.contract_choice import Choice, choose
 from convert.errors import TakebackError
 from convert.export import patch, replacing, write_gguf
-from convert.gguf_header import GGML_TYPES, TypedValue, ValueType, read_header
+from convert.gguf_header import TYPE_NUMBERS, TypedValue, ValueType, read_header
 from convert.merge import OutputTensor
 from convert.plan import Plan, bits, plan, typed
 from convert.progress import Progress, silent
@@ -71,7 +71,7 @@ def convert(
         protect = protect_reset if choice.contract is not None else None
         direct = type in numbers.ENCODABLE and planned.family is not None
         number = numbers.ENCODABLE.get(type, numbers.F32)
-        least = _number(protect) if protect is not None else None
+        least = TYPE_NUMBERS[protect] if protect is not None else None
         tensors = [typed(tensor, number, least, quantized_later=not direct) for tensor in planned.tensors]
         size = sum(tensor.nbytes for tensor in tensors) + _HEADER_ROOM
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=1))  # one: a digest is fed in order
@@ -92,10 +92,10 @@ def convert(
             finally:
                 if not direct:
                     whole.unlink(missing_ok=True)
-            contract = _sealed(partial, choice.contract, digest)
+            choice = _sealed(partial, choice, digest)
             nbytes = partial.stat().st_size
     seconds = time.monotonic() - started
-    return ConvertReport(out, type, nbytes, len(tensors), seconds, contract, choice.notes)
+    return ConvertReport(out, type, nbytes, len(tensors), seconds, choice.contract, choice.notes)
 
 
 def _check_types(file_type: str, protect: str | None) -> None:
@@ -108,15 +108,12 @@ def _check_types(file_type: str, protect: str | None) -> None:
         raise TakebackError(f"nothing can be protected with {clean_line(protect[:40])}; known: none, {known}")
 
 
-def _number(name: str) -> int:
-    """ggml's number of a tensor type."""
-    return next(number for number, (known, _, _) in GGML_TYPES.items() if known == name)
-
-
 def _useful(protect: str | None, file_type: str) -> str | None:
     """The protecting type, unless the file's own type is at least as good."""
     own = numbers.ENCODABLE.get(file_type)
-    return None if protect is None or (own is not None and bits(own) >= bits(_number(protect))) else protect
+    return (
+        None if protect is None or (own is not None and bits(own) >= bits(TYPE_NUMBERS[protect])) else protect
+    )
 
 
 def _metadata(source: Checkpoint, planned: Plan, choice: Choice, file_type: str) -> dict[str, TypedValue]:
@@ -149,20 +146,17 @@ def _model_name(name: str) -> str:
     return re.sub(r"(?i)phi-?3", "phi 3", clean_line(name[:200]))
 
 
-def _sealed(path: Path, contract: ResetContract | None, digest: SourceDigest) -> ResetContract | None:
-    """Write the two hashes into the finished file; they are known only now."""
-    if contract is None:
-        return None
-    row = reset_row_sha256(path, contract.token_id)
-    contract = changed(contract, source_sha256=digest.hexdigest(), reset_row_sha256=row)
-    patch(
-        path,
-        {
-            "backtrack.source_sha256": contract.source_sha256,
-            "backtrack.reset_row_sha256": contract.reset_row_sha256,
-        },
-    )
-    return contract
+def _sealed(path: Path, choice: Choice, digest: SourceDigest) -> Choice:
+    """Write the two hashes into the finished file, and whether it is the one that was calibrated."""
+    if choice.contract is None:
+        return choice
+    row = reset_row_sha256(path, choice.contract.token_id)
+    choice = choice.sealed(digest.hexdigest(), row)
+    assert choice.contract is not None
+    values = contract_metadata(choice.contract)
+    known_now = ("backtrack.source_sha256", "backtrack.reset_row_sha256", "backtrack.calibrated")
+    patch(path, {key: values[key].data for key in known_now})
+    return choice
 
 
 def reset_row_sha256(path: Path, token_id: int) -> str:

@@ -23,6 +23,7 @@ from convert.gguf_header import (
 from convert.merge import OutputTensor, chunks
 from convert.numbers import Bytes
 from convert.progress import Progress
+from convert.untrusted import clean_line
 
 _VERSION = 3
 
@@ -111,7 +112,14 @@ def _pad(file: BinaryIO, alignment: int) -> None:
 
 
 def _text(text: str) -> bytes:
-    raw = text.encode()
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError as error:
+        shown = clean_line(text[max(0, error.start - 20) : error.start + 20])
+        raise TakebackError(
+            f"the text {shown} holds half a character, which UTF-8 cannot say; "
+            "correct the tokenizer's files or the template"
+        ) from error
     return struct.pack("<Q", len(raw)) + raw
 
 

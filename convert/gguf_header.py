@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
@@ -104,6 +104,11 @@ GGML_TYPES: Mapping[int, tuple[str, int, int]] = MappingProxyType(
 )
 """ggml's tensor types: name, elements a block, bytes a block."""
 
+TYPE_NUMBERS: Mapping[str, int] = MappingProxyType(
+    {name: number for number, (name, _, _) in GGML_TYPES.items()}
+)
+"""The number of each tensor type, by its name."""
+
 
 class TypedValue(NamedTuple):
     """A metadata value with its type; `element` is the type of an array's elements."""
@@ -162,10 +167,15 @@ def read_header(path: Path) -> GGUFHeader:
     cannot be true. Nothing is allocated on the word of the file alone.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with path.open("rb") as file, _mapped(path, file) as data:
             return _Parser(data, path.name).header()
     except OSError as error:
         raise TakebackError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _mapped(path: Path, file: BinaryIO) -> mmap.mmap:
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except ValueError as error:  # an empty file cannot be mapped
         raise TakebackError(f"{path}: not a GGUF file: it is empty") from error
 

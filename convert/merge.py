@@ -43,13 +43,6 @@ class OutputTensor:
         """Its size in the file."""
         return tensor_nbytes(self.shape, self.ggml_type)
 
-    @property
-    def copied(self) -> bool:
-        """Whether each byte is one of the source's, in the source's order."""
-        whole = self.lora is None and self.rows is None and self.source is not None
-        moves = self.heads is not None and not self.moved
-        return whole and not moves and self.source is not None and self.source.ggml_type == self.ggml_type
-
 
 def head_order(rows: int, heads: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Which row of a checkpoint stands at each row of the file: the two halves of each head alternate."""

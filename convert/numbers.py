@@ -11,7 +11,6 @@ from convert.errors import TakebackError
 from convert.gguf_header import GGML_TYPES
 
 F32, F16, Q4_1, Q8_0, F64, BF16 = 0, 1, 3, 8, 28, 30
-FLOATS = (F32, F16, BF16)
 ENCODABLE = {"f32": F32, "f16": F16, "bf16": BF16, "q8_0": Q8_0}
 """The types that `encode` can write, by name."""
 
@@ -24,7 +23,8 @@ _PLAIN = {F32: "<f4", F16: "<f2", F64: "<f8"}
 def decode(raw: Bytes, ggml_type: int) -> Floats:
     """Turn stored rows [rows, bytes a row] into their values [rows, elements a row]."""
     if not len(raw):
-        return np.zeros((0, 0), np.float32)
+        _, block, size = GGML_TYPES[ggml_type]
+        return np.zeros((0, raw.shape[1] // size * block), np.float32)
     if ggml_type in _PLAIN:
         return raw.view(_PLAIN[ggml_type]).astype(np.float32, copy=False)
     if ggml_type == BF16:

@@ -24,8 +24,8 @@ _HARMLESS = ("rotary_emb.inv_freq",)
 class Plan:
     """The tensors of the result, still in their source's types, and the hyper-parameters.
 
-    `base_rows` is how many rows the source's embedding has, `rows` how many the result's. `family` is None
-    for a GGUF file of an unknown architecture, which can be quantized but not merged.
+    `base_rows` is how many rows the source's embedding has without the adapter, `rows` how many the result's
+    has. `family` is None for a GGUF file of an unknown architecture, which can be quantized but not merged.
     """
 
     family: ModuleType | None
@@ -47,16 +47,17 @@ def plan(source: Checkpoint, adapter: Adapter | None) -> Plan:
         prefix = f"{architecture}."
         hyper = {key: value for key, value in source.header.typed.items() if key.startswith(prefix)}
     tensors = _named(source, family, {key: value.data for key, value in hyper.items()})
+    base = tensors.get(EMBEDDING) or tensors.get("token_embd.weight")
     if adapter is not None:
         tensors = _merged(tensors, adapter, family, hyper)
     tensors = _without_tied_head(tensors)
     embedding = tensors.get(EMBEDDING) or tensors.get("token_embd.weight")
-    if embedding is None or embedding.source is None:
+    if base is None or embedding is None:
         raise TakebackError(f"{source.path}: has no embedding; it is not a language model")
     _check_heads_rows(tensors)
     made = family.made_tensors(source.config) if family is not None and source.header is None else {}
     extra = [OutputTensor(name, values.shape, numbers.F32, made=values) for name, values in made.items()]
-    return Plan(family, hyper, (*extra, *tensors.values()), embedding.source.rows, embedding.shape[0])
+    return Plan(family, hyper, (*extra, *tensors.values()), base.shape[0], embedding.shape[0])
 
 
 def _named(

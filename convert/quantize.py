@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from convert.children import Json, child_main, run_child
-from convert.gguf_header import GGML_TYPES
+from convert.gguf_header import TYPE_NUMBERS
 from convert.progress import Progress
 
 FILE_TYPES: Mapping[str, int] = {
@@ -34,10 +34,9 @@ FILE_TYPES: Mapping[str, int] = {
 }
 """llama.cpp's `llama_ftype` of each type of file that can be made."""
 
-PROTECTING = ("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k", "q4_k")
-"""The tensor types that can protect the reset token's rows."""
+PROTECTING = ("f32", "f16", "bf16", "q8_0", "q6_k")
+"""The tensor types that can protect the reset token's rows: none below what llama.cpp itself would give them."""
 
-_NUMBERS = {name: number for number, (name, _, _) in GGML_TYPES.items()}
 _BUFFER_BYTES = 256 << 20
 _STEP = re.compile(rb"\[ *(\d+)/ *(\d+)\]")
 
@@ -51,7 +50,7 @@ def quantize(source: Path, out: Path, file_type: str, protect: str | None, progr
         "source": str(source),
         "out": str(out),
         "file_type": FILE_TYPES[file_type],
-        "protect": None if protect is None else _NUMBERS[protect],
+        "protect": None if protect is None else TYPE_NUMBERS[protect],
     }
     what = f"llama.cpp cannot make {file_type} of this model"
     run_child("convert.quantize", request, what, lambda done, total: progress("quantizing", done, total))

@@ -14,14 +14,13 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 from convert.errors import TakebackError
 from convert.gguf_header import GGUFHeader, TypedValue, ValueType
 from convert.untrusted import clean_line
+from convert.vocabulary import CONTROL
 
 SCHEMA_VERSION = 1
 DEFAULT_TOKEN = "[RESET]"  # noqa: S105 (a token of a vocabulary, no secret)
 DEFAULT_HOLD_BACK = 32
 MAX_BIAS = 30.0
 MAX_HOLD_BACK = 1_024
-CONTROL = 3
-"""llama.cpp's number for the token type CONTROL."""
 
 _T = TypeVar("_T")
 _Json: TypeAlias = Any
@@ -65,7 +64,8 @@ class ResetContract:
 class BacktrackRecord:
     """The file backtrack.json beside weights or an adapter.
 
-    `calibrated_type` is the tensor type, such as q8_0, that bias and hold-back were measured on.
+    `calibrated_type` is the tensor type, such as q8_0, that bias and hold-back were measured on; the two
+    hashes are the measured file's own, and None in records of before they were written.
     """
 
     reset_token: str
@@ -76,6 +76,8 @@ class BacktrackRecord:
     hold_back: int
     calibrated: bool
     calibrated_type: str | None
+    calibrated_source_sha256: str | None = None
+    calibrated_reset_row_sha256: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -232,6 +234,8 @@ def _record(values: object) -> BacktrackRecord:
         hold_back=get("hold_back", (int,), DEFAULT_HOLD_BACK),
         calibrated=get("calibrated", (bool,), False),
         calibrated_type=get("calibrated_type", (str, none), None),
+        calibrated_source_sha256=get("calibrated_source_sha256", (str, none), None),
+        calibrated_reset_row_sha256=get("calibrated_reset_row_sha256", (str, none), None),
         training=get("training", (dict,), {}),
     )
     _check_values(record.after_reset, record.method, record.reset_bias, record.hold_back)

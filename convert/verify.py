@@ -13,10 +13,11 @@ from convert.children import Json, child_main, run_child
 from convert.convert import reset_row_sha256
 from convert.errors import TakebackError
 from convert.gguf_header import GGUFHeader, read_header
-from convert.reset_token import CONTROL, DEFAULT_TOKEN, END_KEYS, ResetContract, read_contract
+from convert.reset_token import DEFAULT_TOKEN, END_KEYS, ResetContract, read_contract
 from convert.source_digest import source_sha256
 from convert.untrusted import clean_line
 from convert.verify_weights import check_tensors
+from convert.vocabulary import CONTROL
 
 CORPUS = (
     "The quick brown fox jumps over the lazy dog. It's 12:45; we've paid $1,234.56!",

@@ -17,6 +17,7 @@ from assistant.engine.session import Session
 from convert.errors import TakebackError
 from convert.gguf_header import read_header
 from convert.quantize import FILE_TYPES
+from convert.reset_token import read_contract
 from train.rows import Row, file_sha256, load_rows
 
 BIASES = tuple(float(b) for b in np.arange(-12.0, 6.5, 0.5))
@@ -62,7 +63,7 @@ def calibrate(
         "reset_bias": round(bias, 3),
         "hold_back": hold,
         "calibrated": True,
-        "calibrated_type": _type(model),
+        **measured(model),
     }
     told["calibration"] = {
         "heldout_sha256": file_sha256(heldout),
@@ -80,10 +81,19 @@ def calibrate(
     )
 
 
-def _type(model: Path) -> str | None:
-    """The file's tensor type as `takeback convert --type` names it: what was measured holds for that type alone."""
-    number = read_header(model).metadata.get("general.file_type")
-    return next((name for name, known in FILE_TYPES.items() if known == number), None)
+def measured(model: Path) -> dict[str, str | None]:
+    """What tells the measured file from any other, as `takeback convert` asks: what was measured holds for it alone.
+
+    Its tensor type as `takeback convert --type` names it, and the hashes of its source and of its reset row.
+    """
+    header = read_header(model)
+    number = header.metadata.get("general.file_type")
+    contract, _ = read_contract(header)
+    return {
+        "calibrated_type": next((name for name, known in FILE_TYPES.items() if known == number), None),
+        "calibrated_source_sha256": contract.source_sha256 if contract else None,
+        "calibrated_reset_row_sha256": contract.reset_row_sha256 if contract else None,
+    }
 
 
 def measure(model: Path, rows: Sequence[Row], threads: int | None, tell: Callable[[str], None]) -> Margins:

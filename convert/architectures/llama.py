@@ -15,6 +15,8 @@ from convert.gguf_header import TypedValue, ValueType
 from convert.numbers import Floats
 
 GGUF = "llama"
+_LARGEST = 3e38
+"""A number of the config is stored as float32, which holds little more."""
 
 _TENSORS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 _LAYER = {
@@ -71,7 +73,7 @@ def tensor_names(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def transforms(values: Mapping[str, Any]) -> dict[str, int]:
-    """Checkpoint name → heads, for each tensor whose rows change places within a head (`to_gguf_order`)."""
+    """Checkpoint name → heads, for each tensor whose rows change places within a head (`merge.head_order`)."""
     heads = _count(values, "attention.head_count")
     kv_heads = _count(values, "attention.head_count_kv")
     return {
@@ -127,8 +129,8 @@ def _whole(config: Mapping[str, Any], name: str, default: int | None = None) -> 
 
 def _number(config: Mapping[str, Any], name: str, default: float | None) -> float:
     value = config.get(name, default)
-    if type(value) not in (int, float) or not 0 < value < math.inf:
-        raise TakebackError(f"config.json: {name} is missing or no number above 0")
+    if type(value) not in (int, float) or not 0 < value < _LARGEST:
+        raise TakebackError(f"config.json: {name} is missing or no usable number above 0")
     return float(value)
 
 

@@ -16,6 +16,7 @@ from tests.convert.small_model import (
     from_bf16,
     llama_tensors,
     numbers,
+    safetensors_bytes,
     to_bf16,
     write_adapter,
     write_checkpoint,
@@ -93,6 +94,26 @@ def test_rank_stabilized_scale(tmp_path, plain_base):
         assert np.allclose(found[name], weight, rtol=0, atol=1e-6), name
 
 
+def test_a_new_row_may_begin_a_piece(tmp_path, monkeypatch, plain_base, adapter):
+    monkeypatch.setattr("convert.merge._CHUNK_ELEMENTS", 300 * HIDDEN)
+    convert(plain_base, tmp_path / "out.gguf", adapter=adapter, type="f32")
+    assert values(tmp_path / "out.gguf")["token_embd.weight"].shape == (301, HIDDEN)
+
+
+def test_a_resized_embedding_names_its_new_row(tmp_path, plain_base, gguf_base):
+    resized = to_bf16(numbers(400, 301, HIDDEN))
+    extra = {f"base_model.model.{name}.weight": resized for name in ("model.embed_tokens", "lm_head")}
+    config = {"modules_to_save": ["embed_tokens", "lm_head"], "trainable_token_indices": None}
+    tensors = write_adapter(tmp_path / "a", 300, config=config, extra=extra)
+    del tensors["base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"]
+    (tmp_path / "a" / "adapter_model.safetensors").write_bytes(safetensors_bytes(tensors))
+    write_record(tmp_path / "a")
+    for source in (gguf_base, plain_base):
+        report = convert(source, tmp_path / "out.gguf", adapter=tmp_path / "a", force=True)
+        assert report.contract.token_id == 300
+        assert len(read_header(tmp_path / "out.gguf").metadata["tokenizer.ggml.tokens"]) == 301
+
+
 def test_whole_modules_replace_the_base(tmp_path, plain_base):
     norm = to_bf16(numbers(400, HIDDEN))
     extra = {"base_model.model.model.norm.weight": norm}
@@ -138,6 +159,7 @@ def test_the_adapter_s_own_tokenizer_names_the_token(tmp_path, plain_base, adapt
         ({"peft_type": "IA3"}, "peft_type is IA3"),
         ({"r": 4}, "has rank 8"),
         ({"lora_alpha": None}, "lora_alpha"),
+        ({"lora_alpha": 10**400}, "lora_alpha"),
         ({"modules_to_save": ["lm_head"]}, "holds no tensor of lm_head"),
         ({"trainable_token_indices": {"embed_tokens": [300, 301]}}, "do not fit trainable_token_indices"),
         (

@@ -164,6 +164,27 @@ def test_a_gguf_source_keeps_its_metadata(tmp_path, converted):
     )
 
 
+def test_only_the_measured_file_is_calibrated(tmp_path):
+    """The record names the file by its hashes; a record from before that, by its type."""
+    write_checkpoint(tmp_path / "c")
+    write_record(tmp_path / "c", calibrated_type="f16")
+    report = convert(tmp_path / "c", tmp_path / "out.gguf", type="f16")
+    assert report.contract.calibrated
+    hashes = {
+        "calibrated_source_sha256": report.contract.source_sha256,
+        "calibrated_reset_row_sha256": report.contract.reset_row_sha256,
+    }
+    for changes, calibrated in (({}, True), *(({name: "0" * 64}, False) for name in hashes)):
+        write_record(tmp_path / "c", calibrated_type="f16", **(hashes | changes))
+        report = convert(tmp_path / "c", tmp_path / "out.gguf", type="f16", force=True)
+        assert read_contract(read_header(tmp_path / "out.gguf"))[0] == report.contract
+        assert report.contract.calibrated == calibrated == (not report.notes)
+    write_record(tmp_path / "c", calibrated_type="f16", **hashes)
+    report = convert(tmp_path / "c", tmp_path / "out.gguf", type="f16", after_reset="keep", force=True)
+    assert not report.contract.calibrated
+    assert "measured with rewind" in report.notes[0]
+
+
 def test_a_reset_token_that_is_not_special_becomes_control(tmp_path):
     write_checkpoint(tmp_path / "c", reset_special=False)
     report = convert(tmp_path / "c", tmp_path / "out.gguf", after_reset="rewind")
@@ -222,6 +243,7 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path, checkpoint, file_typ
     [
         ({"type": "q9"}, "type q9 is not known"),
         ({"protect_reset": "q2_k"}, "nothing can be protected with q2_k"),
+        ({"protect_reset": "q4_k"}, "nothing can be protected with q4_k"),
         ({"after_reset": "forget"}, "after_reset is 'forget'"),
         ({"reset_token": "[NOTHING]"}, r"no special token \[NOTHING\]"),
         ({"reset_token": "<|im_end|>"}, "would end the reply"),
@@ -259,6 +281,8 @@ def test_a_record_that_contradicts_the_vocabulary_is_refused(tmp_path):
         ('"default"', '"yarn"', "rope type 'yarn'"),
         ('"silu"', '"gelu"', "hidden_act"),
         ('"hidden_size": 256', '"hidden_size": "x"', "hidden_size"),
+        ('"rms_norm_eps": 1e-05', '"rms_norm_eps": 1e300', "rms_norm_eps"),
+        ('"rms_norm_eps": 1e-05', '"rms_norm_eps": 1' + "0" * 400, "rms_norm_eps"),
     ],
 )
 def test_a_config_that_cannot_be_converted_is_refused(tmp_path, old, new, why):
@@ -292,6 +316,11 @@ def test_numbers_survive_their_types():
     back = numbers.decode(numbers.encode(special, numbers.BF16), numbers.BF16)
     assert np.array_equal(back, special, equal_nan=True)
     assert np.array_equal(from_bf16(to_bf16(sample)), numbers.decode(numbers.encode(sample, 30), 30))
+
+
+def test_no_rows_have_the_width_of_rows():
+    for ggml_type, width in ((numbers.F32, 1024), (numbers.Q8_0, 272), (numbers.Q4_1, 160)):
+        assert numbers.decode(np.zeros((0, width), np.uint8), ggml_type).shape == (0, 256)
 
 
 def test_a_number_too_large_for_f16_is_refused():

@@ -132,6 +132,31 @@ def test_settings_that_contradict_the_tokenizer_are_refused(changed):
         changed(lambda value: value.update(added_tokens_decoder=entry), "tokenizer_config.json")
 
 
+@pytest.mark.parametrize("settings", [{"chat_template": "{{ 1 }}\ud800"}, {"eos_token": "<|im_end|>"}])
+def test_half_a_character_is_refused(tmp_path, settings):
+    write_checkpoint(tmp_path / "c")
+    (tmp_path / "c" / "chat_template.jinja").unlink()
+    (tmp_path / "c" / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>"} | settings))
+    if "chat_template" not in settings:
+        tokenizer = json.loads((tmp_path / "c" / "tokenizer.json").read_text())
+        tokenizer["added_tokens"].append({"id": 301, "content": "a\ud800", "special": True})
+        (tmp_path / "c" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(TakebackError, match="half a character"):
+        convert(tmp_path / "c", tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"added_tokens_decoder": {"1" * 5000: {"content": "x"}}},
+        {"chat_template": [{"name": [], "template": "x"}]},
+    ],
+)
+def test_odd_settings_are_passed_over(changed, settings):
+    assert changed(lambda value: value.update(settings), "tokenizer_config.json")["tokenizer.chat_template"]
+
+
 def test_a_beginning_of_text_is_written_if_the_tokenizer_puts_one(changed):
     single = [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
     post = {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": {}}
