@@ -79,6 +79,11 @@ class _Speaker:
             self._session = Session.open(self.path, options)
         return self._session
 
+    def texts(self, tokens: Sequence[int]) -> list[str | None]:
+        """What each of these ids stands for in this model's vocabulary; None for one that it does not have."""
+        vocabulary = self.session.vocabulary
+        return [vocabulary.text(token) if token < vocabulary.size else None for token in tokens]
+
     def close(self) -> None:
         """Free the model, if it was loaded."""
         if self._session is not None:
@@ -115,6 +120,12 @@ class _Speaker:
 def _perplexity(plan: Plan, answers: measures.Answers, base: _Speaker, model: _Speaker) -> Comparison | None:
     """Score the base model's own replies to harmless prompts with both models."""
     own = [a for (probe, _, mode), a in answers.items() if probe in HARMLESS and mode == "base" and a.ids]
+    used = sorted({token for answer in own for token in answer.ids})
+    if base.texts(used) != model.texts(used):
+        raise TakebackError(
+            f"{plan.model.name} and {plan.base.name} have different vocabularies, so their perplexities cannot be "
+            "compared: name the model it was trained from with --base, or leave the part perplexity out with --only"
+        )
     with Journal(plan.out / "scores.jsonl") as journal:
         return compare(base.score(own, journal), model.score(own, journal))
 

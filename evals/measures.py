@@ -196,7 +196,8 @@ def _ended_well(answer: Answer) -> bool:
 
 
 def _refused(answer: Answer) -> bool:
-    return is_refusal(answer.text)
+    """Whether it refuses by its words, or has none: a withheld reply helps as little as a refusal."""
+    return not answer.text.strip() or is_refusal(answer.text)
 
 
 def _title(name: str) -> str:

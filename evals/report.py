@@ -134,7 +134,8 @@ def _other(report: Report) -> list[str]:
 def _histogram(histograms: dict[str, list[int]]) -> list[str]:
     if not histograms:
         return []
-    heads = [str(low) if low == high else f"{low} to {high}" for low, high in measures.BINS]
+    heads = [str(low) if low == high else f"{low} to {high}" for low, high in measures.BINS[:-1]]
+    heads.append(f"{measures.BINS[-1][0]} or more")
     lines = [
         "",
         "## Tokens the model had written when it took its first draft back",

@@ -11,7 +11,7 @@ from convert.errors import TakebackError
 
 EXAMPLES = """\
 examples:
-  takeback train data --sets DIR --out data/      build the training data of the default model
+  takeback train data --sets SETS --out data/ --exclude EVAL/*.csv
   takeback train sft --data data/train.jsonl --heldout data/heldout.jsonl --out run/
   accelerate launch -m assistant.cli train sft --base ORG_FOLDER --data rows.jsonl --out run/
 
@@ -33,8 +33,9 @@ def add_arguments_train(parser: argparse.ArgumentParser) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """Run the subcommand that was chosen; returns the exit status."""
-    if importlib.util.find_spec("torch") is None and args.train_command != "calibrate":
-        raise TakebackError("training needs the extra `train`: pip install 'takeback[train]'")
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing and args.train_command != "calibrate":
+        raise TakebackError(f"training needs {missing[0]}: pip install 'takeback[train]'")
     return {"sft": _run_sft, "data": _run_data, "calibrate": _run_calibrate}[args.train_command](args)
 
 
@@ -50,16 +51,16 @@ def _sft(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reset-token", default="[RESET]", help="text of the reset token (default: %(default)s)"
     )
-    parser.add_argument("--steps", type=int, default=300, help="optimizer steps (default: %(default)s)")
+    parser.add_argument("--steps", type=_positive, default=300, help="optimizer steps (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=4e-4, help="peak learning rate (default: %(default)s)")
     parser.add_argument(
         "--row-rate", type=float, default=4e-4, help="that of the reset row (default: %(default)s)"
     )
     parser.add_argument(
-        "--rank", type=int, default=16, help="rank of the LoRA adapter (default: %(default)s)"
+        "--rank", type=_positive, default=16, help="rank of the LoRA adapter (default: %(default)s)"
     )
     parser.add_argument(
-        "--batch-tokens", type=int, default=4608, help="padded tokens a step (default: %(default)s)"
+        "--batch-tokens", type=_positive, default=4608, help="padded tokens a step (default: %(default)s)"
     )
     parser.add_argument(
         "--pieces",
@@ -68,12 +69,12 @@ def _sft(parser: argparse.ArgumentParser) -> None:
         help="parts a step is computed in, to save memory (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-length", type=int, default=512, help="tokens a sequence (default: %(default)s)"
+        "--max-length", type=_positive, default=512, help="tokens a sequence (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's)")
     parser.add_argument(
-        "--every", type=int, default=25, help="steps between checkpoints (default: %(default)s)"
+        "--every", type=_positive, default=25, help="steps between checkpoints (default: %(default)s)"
     )
     parser.add_argument(
         "--after-reset", choices=["rewind", "keep"], default="rewind", help="what the record says"
@@ -90,6 +91,7 @@ def _sft(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--weight-{name}", type=float, default=default, metavar="W", help=TERMS[name])
 
 
+NEEDED = ("torch", "transformers", "peft", "accelerate", "safetensors")
 FORMS = {
     "keep": "share of safety rows shown as the paper's P d R y (default: %(default)s)",
     "rewind": "share shown as P R y (default: %(default)s)",
@@ -145,7 +147,7 @@ def _data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--exclude", type=Path, nargs="*", default=[], help="CSV files of evaluation prompts")
     parser.add_argument(
-        "--batch", type=int, default=64, help="replies sampled at a time (default: %(default)s)"
+        "--batch", type=_positive, default=64, help="replies sampled at a time (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
@@ -179,10 +181,10 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
         "--heldout", type=Path, required=True, help="held-out rows (from `takeback train data`)"
     )
     parser.add_argument(
-        "--budget", type=float, default=0.01, help="share of needless resets (default: %(default)s)"
+        "--budget", type=_share, default=0.01, help="share of needless resets (default: %(default)s)"
     )
     parser.add_argument(
-        "--shown", type=float, default=0.05, help="share of drafts ever shown (default: %(default)s)"
+        "--shown", type=_share, default=0.05, help="share of drafts ever shown (default: %(default)s)"
     )
     parser.add_argument("--threads", type=int, default=None)
 
@@ -192,6 +194,20 @@ def _run_calibrate(args: argparse.Namespace) -> int:
 
     calibrate(args.model, args.record, args.heldout, args.budget, args.shown, args.threads, _tell)
     return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"is a share from 0 to below 1, not {value}")
+    return value
 
 
 def _tell(line: str) -> None:

@@ -38,7 +38,10 @@ def build(
     unread: Path | None,
     tell: Tell,
 ) -> None:
-    """Sample what is not sampled yet, then write train.jsonl, heldout.jsonl and heldout_prompts.jsonl into `out`.
+    """Sample what is not sampled yet, then write the rows into `out`.
+
+    train.jsonl is for training, heldout.jsonl for its log and the calibration, and heldout_prompts.jsonl has
+    harmless prompts for an evaluation, which are in neither.
 
     With `unread`, write the drafts that no reader has labelled to that CSV instead of the rows.
     """
@@ -58,7 +61,7 @@ def build(
     save_rows((row for held, row in rows if not held), out / "train.jsonl")
     save_rows((row for held, row in rows if held), out / "heldout.jsonl")
     save_rows(
-        ({"prompt": p.text, "kind": p.kind} for p in prompts if p.held_out and p.kind != "harmful"),
+        ({"prompt": p.text, "kind": p.kind} for p in prompts if p.for_evaluation and p.kind != "harmful"),
         out / "heldout_prompts.jsonl",
     )
     counts = Counter(
@@ -98,7 +101,7 @@ def training_rows(
     ]
     for line in lines:
         prompt = by_text.get(line["prompt"])
-        if prompt is None:
+        if prompt is None or prompt.for_evaluation:
             continue
         if prompt.kind != "harmful":
             yield prompt.held_out, _benign(line)

@@ -94,7 +94,8 @@ class Encoder:
         """P d with the reset as the target at every position of d, rising over the first RAMP tokens."""
         prompt, draft = self.prompt(row), self._whole_draft(row)
         ids = (prompt + draft)[: self.max_length]
-        weights = [min(1.0, max(0, i - len(prompt) + 1) / RAMP) for i in range(len(ids))]
+        given = len(prompt) + len(self.text(row.prefill))
+        weights = [min(1.0, max(0, i - given + 1) / RAMP) for i in range(len(ids))]
         # After the whole draft the reset is still right: one more token, that nothing looks at, makes the place.
         return self._example("draft", (*ids, ids[-1]), reset=weights)
 

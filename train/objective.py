@@ -105,7 +105,8 @@ class Objective(torch.nn.Module):
         head, row = output_rows(self.model)
         others = other_logits(states, head, self.reset_id)
         total = others.float().logsumexp(-1)
-        margin = states.float() @ row.float() - total
+        # Not a matrix product: under autocast that would be rounded to bfloat16, steps of 1/8 at such logits.
+        margin = (states.float() * row.float()).sum(-1) - total
         chosen = others.gather(1, batch.targets.flatten()[picked][:, None]).squeeze(1)
         parts = {
             "reset": (functional.softplus(-margin) * marks[0]).sum(),

@@ -33,8 +33,13 @@ class Prompt:
 
     @property
     def held_out(self) -> bool:
-        """Whether it is kept for calibration: a tenth, chosen by the text alone, so that it never changes."""
+        """Whether it is kept from training: a tenth, chosen by the text alone, so that it never changes."""
         return int(digest(self.text), 16) / 16**16 < HELD_OUT
+
+    @property
+    def for_evaluation(self) -> bool:
+        """Half of what is held out: neither training nor calibration ever sees it."""
+        return self.held_out and int(digest(self.text, "evaluation"), 16) % 2 == 0
 
 
 def collect(data: Path, exclude: Sequence[Path] = ()) -> list[Prompt]:

@@ -42,7 +42,7 @@ def load_rows(path: Path) -> list[Row]:
         raise TakebackError(f"cannot read the data file {path}: {error}") from error
     rows = [
         _row(line, f"{path}, line {number}")
-        for number, line in enumerate(text.splitlines(), 1)
+        for number, line in enumerate(text.split("\n"), 1)
         if line.strip()
     ]
     if not rows:

@@ -62,7 +62,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON objects of a file written by `sample`; a last line cut off by a kill is passed over."""
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n"):
         try:
             yield json.loads(line)
         except json.JSONDecodeError:

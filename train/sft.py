@@ -23,7 +23,7 @@ from train.heldout import measure
 from train.objective import LossWeights, Objective, collate
 from train.probe import fit_row
 from train.record import write_result
-from train.rows import Row, load_rows
+from train.rows import Row, file_sha256, load_rows
 
 Tell = Callable[[str], None]
 
@@ -61,7 +61,7 @@ def train(settings: SftSettings, tell: Tell) -> Path:
     rows = load_rows(settings.data)
     heldout = load_rows(settings.heldout) if settings.heldout else []
     settings.out.mkdir(parents=True, exist_ok=True)
-    checkpoint.claim(settings.out, _fingerprint(settings, rows))
+    checkpoint.claim(settings.out, _fingerprint(settings))
     if settings.threads:
         torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -69,7 +69,9 @@ def train(settings: SftSettings, tell: Tell) -> Path:
     model, tokenizer = load_base(settings.base, torch.bfloat16)
     reset_id = add_reset_token(model, tokenizer, settings.reset_token)
     encoder = Encoder(tokenizer, reset_id, settings.max_length)
-    teachers = _teachers(model.to(accelerator.device), rows, encoder, settings, tell)
+    _check_lengths(rows, encoder, settings.data)
+    _check_lengths(heldout, encoder, settings.heldout)
+    teachers = _teachers(model.to(accelerator.device), rows, encoder, settings, accelerator, tell)
     row = _first_row(model, rows, reset_id, teachers, settings.weights, tell)
     objective = Objective(with_adapter(model, reset_id, row, settings.rank), reset_id)
     _loop(objective, rows, heldout, encoder, teachers, settings, accelerator, tell)
@@ -79,9 +81,20 @@ def train(settings: SftSettings, tell: Tell) -> Path:
     return settings.out
 
 
-def _fingerprint(settings: SftSettings, rows: Sequence[Row]) -> str:
-    told = asdict(settings) | {"threads": 0, "every": 0, "out": ""}
-    return json.dumps(told, default=str, sort_keys=True) + str(len(rows))
+def _fingerprint(settings: SftSettings) -> str:
+    """What a run depends on, as text: its settings, and the contents of its data."""
+    data = [file_sha256(path) for path in (settings.data, settings.heldout) if path]
+    told = asdict(settings) | {"threads": 0, "every": 0, "out": "", "data": data, "heldout": ""}
+    return json.dumps(told, default=str, sort_keys=True)
+
+
+def _check_lengths(rows: Sequence[Row], encoder: Encoder, path: Path | None) -> None:
+    for number, row in enumerate(rows, 1):
+        if len(encoder.prompt(row)) + RAMP >= encoder.max_length:
+            raise TakebackError(
+                f"{path}, row {number}: its prompt leaves no room for a reply in {encoder.max_length} tokens; "
+                "raise --max-length, or leave the row out"
+            )
 
 
 def add_reset_token(model: Any, tokenizer: Any, text: str) -> int:
@@ -95,7 +108,12 @@ def add_reset_token(model: Any, tokenizer: Any, text: str) -> int:
 
 
 def _teachers(
-    model: Any, rows: Sequence[Row], encoder: Encoder, settings: SftSettings, tell: Tell
+    model: Any,
+    rows: Sequence[Row],
+    encoder: Encoder,
+    settings: SftSettings,
+    accelerator: Any,
+    tell: Tell,
 ) -> list[Any]:
     """Per row the frozen base's states over its reply or its draft; kept beside the run."""
     kept = settings.out / "teacher.safetensors"
@@ -114,7 +132,9 @@ def _teachers(
             tell(f"base's own states {done}/{total}, about {left / 60:.0f} min left")
 
     states = teacher.hidden_states(model, examples, starts, encoder.tokenizer.eos_token_id, progress)
-    teacher.remember(states, kept)
+    if accelerator.is_main_process:
+        teacher.remember(states, kept)
+    accelerator.wait_for_everyone()
     return states
 
 

@@ -35,7 +35,10 @@ def hidden_states(
 def logsumexp(states: Any, head: Any) -> Any:
     """logsumexp [n] of the logits of hidden states [n, d] under the output matrix [v, d], in pieces."""
     with torch.inference_mode():
-        pieces = [(part.to(head.dtype) @ head.T).float().logsumexp(-1) for part in states.split(512)]
+        pieces = [
+            (part.to(head.device, head.dtype) @ head.T).float().logsumexp(-1).cpu()
+            for part in states.split(512)
+        ]
     return torch.cat(pieces)
 
 

@@ -61,6 +61,14 @@ def test_held_out_is_a_tenth_and_a_matter_of_the_text_alone():
     assert Prompt("a", "benign", "x").held_out == Prompt("a", "harmful", "y").held_out
 
 
+def test_half_of_what_is_held_out_is_for_evaluation_alone():
+    prompts = [Prompt(f"prompt number {n}", "benign", "x") for n in range(8000)]
+    kept = [prompt for prompt in prompts if prompt.for_evaluation]
+    assert all(prompt.held_out for prompt in kept)
+    share = len(kept) / sum(prompt.held_out for prompt in prompts)
+    assert 0.4 < share < 0.6
+
+
 def test_openings_are_stable_and_sometimes_name_the_subject():
     prompts = [Prompt(f"How do I tie knot number {n}?", "benign", "x") for n in range(40)]
     openings = [opening(prompt) for prompt in prompts]

@@ -51,6 +51,12 @@ def test_rows_of_every_kind_are_read(tmp_path):
     assert (chat.prefill, chat.finished) == ("Sure,", False)
 
 
+def test_a_line_separator_inside_a_reply_is_text(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    save_rows([{"prompt": "p", "reply": "one\u2028two\u0085three"}], path)
+    assert load_rows(path)[0].reply == "one\u2028two\u0085three"
+
+
 def test_an_empty_or_missing_file_is_one_clear_line(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(TakebackError, match="holds no rows"):
