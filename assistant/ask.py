@@ -35,6 +35,18 @@ def ask(args: argparse.Namespace) -> int:
     Raises UsageError for what the flags say wrongly, and with --json no other TakebackError: those become
     the last event.
     """
+    try:
+        return _answer(args)
+    except UsageError:
+        raise
+    except TakebackError as error:
+        if not args.json:
+            raise
+        JsonOutput(sys.stdout).take(Error(clean_line(str(error))))
+        return 1
+
+
+def _answer(args: argparse.Namespace) -> int:
     settings = load_settings(vars(args))
     try:
         chosen = load_options(settings)
@@ -47,11 +59,6 @@ def ask(args: argparse.Namespace) -> int:
     status = StatusLine(sys.stderr, shown=sys.stderr.isatty() and not plain)
     try:
         return _Interruptible(status).run(settings.model, chosen, messages, reply, output)
-    except TakebackError as error:
-        if not args.json:
-            raise
-        output.take(Error(clean_line(str(error))))
-        return 1
     finally:
         status.clear()
 

@@ -5,7 +5,7 @@ import os
 import unicodedata
 from typing import Protocol, TextIO
 
-from assistant.engine.events import Done, Event, Reset, Text, as_json
+from assistant.engine.events import Done, Error, Event, Reset, Text, as_json
 
 TAKEN_BACK = "Draft taken back."
 _UNSAID = "[Taken back. What stands above does not count; the reply begins again here.]"
@@ -126,6 +126,8 @@ class TerminalOutput:
             self._status.clear()
             if self._written and not self._written.endswith("\n"):
                 self._write("\n")
+        elif isinstance(event, Error):
+            self._status.clear()
 
     def _write(self, text: str) -> None:
         if text:

@@ -1,7 +1,5 @@
-"""The error of a command that was called in a wrong way."""
+"""The error of a command that was called in a wrong way: that of `convert`, whose commands need it too."""
 
-from convert.errors import TakebackError
+from convert.errors import UsageError
 
-
-class UsageError(TakebackError):
-    """Bad usage that the argument parser cannot see. The program ends with status 2."""
+__all__ = ["UsageError"]

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from convert.errors import UsageError
 from convert.untrusted import clean_line
 
 _CONVERT = """\
@@ -45,6 +46,8 @@ _SIGNS = {"pass": "ok  ", "fail": "FAIL", "skipped": "--  "}
 
 def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `takeback convert`."""
+    from convert.quantize import FILE_TYPES, PROTECTING
+
     _teach(parser, _CONVERT, _CONVERT_EXAMPLES)
     parser.add_argument("source", type=Path, metavar="SOURCE", help="a checkpoint's folder or a GGUF file")
     parser.add_argument("out", type=Path, metavar="OUT", help="the GGUF file to write")
@@ -55,6 +58,7 @@ def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
         "--type",
         default="bf16",
         type=str.lower,
+        choices=tuple(FILE_TYPES),
         metavar="TYPE",
         help="f32, f16, bf16 (default), q8_0, q6_k, q5_k_m, q4_k_m and others",
     )
@@ -62,6 +66,7 @@ def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
         "--protect-reset",
         default="q8_0",
         type=str.lower,
+        choices=("none", *PROTECTING),
         metavar="TYPE",
         help="the least type of the tensors that hold the reset token: q8_0 (default), f16, ..., or none",
     )
@@ -75,17 +80,21 @@ def run_convert(args: argparse.Namespace) -> int:
     from convert.convert import convert
 
     protect = None if args.protect_reset == "none" else args.protect_reset
-    report = convert(
-        args.source,
-        args.out,
-        adapter=args.adapter,
-        reset_token=args.reset_token,
-        after_reset=args.after_reset,
-        type=args.type,
-        protect_reset=protect,
-        force=args.force,
-        progress=_Meter().show if sys.stderr.isatty() else None,
-    )
+    meter = _Meter()
+    try:
+        report = convert(
+            args.source,
+            args.out,
+            adapter=args.adapter,
+            reset_token=args.reset_token,
+            after_reset=args.after_reset,
+            type=args.type,
+            protect_reset=protect,
+            force=args.force,
+            progress=meter.show if sys.stderr.isatty() else None,
+        )
+    finally:
+        meter.clear()
     if args.json:
         print(json.dumps(dataclasses.asdict(report) | {"out": str(report.out)}))
         return 0
@@ -112,6 +121,8 @@ def run_verify(args: argparse.Namespace) -> int:
     """Verify and print a line for each check; 1 where one failed."""
     from convert.verify import verify
 
+    if args.adapter is not None and args.against is None:
+        raise UsageError("--adapter needs --against: the base that the adapter was merged into")
     checks = verify(args.file, against=args.against, adapter=args.adapter)
     failed = sum(check.verdict == "fail" for check in checks)
     if args.json:
@@ -134,11 +145,19 @@ class _Meter:
 
     def __init__(self) -> None:
         self.shown_at = 0.0
+        self.standing = False
 
     def show(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
         if done < total and now - self.shown_at < 0.1:
             return
         self.shown_at = now
-        end = "\n" if done >= total else ""
+        self.standing = done < total
+        end = "" if self.standing else "\n"
         print(f"\r{what}: {done * 100 // max(total, 1):3d}%", end=end, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take away a line that was cut short, so that what is said next has its own."""
+        if self.standing:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self.standing = False

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from convert.cli import add_arguments_convert, add_arguments_verify, run_convert, run_verify
+from convert.errors import TakebackError
 
 
 @pytest.fixture
@@ -44,6 +45,36 @@ def test_verify_says_what_it_found(run, converted, checkpoint, tmp_path):
     status, printed = run(add_arguments_verify, run_verify, tmp_path / "x.gguf", "--json")
     assert status == 1
     assert json.loads(printed.out)["checks"][0]["name"] == "file"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("convert", "a", "b", "--type", "q9"), ("convert", "a", "b", "--protect-reset", "q2_k"),
+     ("verify", "a", "--adapter", "b")],
+)  # fmt: skip
+def test_bad_usage_ends_with_2(words, capsys):
+    from assistant.cli import main
+
+    try:
+        status = main(words)
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    assert words[-2] in capsys.readouterr().err
+
+
+def test_a_cut_off_conversion_leaves_no_line_behind(run, tmp_path, checkpoint, monkeypatch):
+    def fails(*_, progress, **__):
+        progress("writing", 1, 100)
+        raise TakebackError("the disk is full")
+
+    monkeypatch.setattr("convert.convert.convert", fails)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    errors = []
+    monkeypatch.setattr("sys.stderr.write", errors.append, raising=False)
+    with pytest.raises(TakebackError):
+        run(add_arguments_convert, run_convert, checkpoint, tmp_path / "a.gguf")
+    assert "".join(errors).endswith("\r\x1b[K")
 
 
 def test_help_teaches_with_examples():

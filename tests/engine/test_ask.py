@@ -1,5 +1,6 @@
 """`takeback ask` as a user runs it: in a process of its own."""
 
+import io
 import json
 import os
 import pty
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from assistant.ask_output import TerminalOutput
+from assistant.engine.events import Error, Text
 from tests.engine.conftest import RESET
 
 HEAVY = ("llama_cpp", "textual", "numpy", "jinja2", "huggingface_hub", "platformdirs")
@@ -135,6 +138,22 @@ def test_failures_with_json_are_the_last_event(command) -> None:
     assert done.returncode == 1 and events(done)[-1]["event"] == "error" and done.stderr == ""
     done = run(command, "word " * 600, "--json")
     assert done.returncode == 1 and "tokens" in events(done)[-1]["message"]
+
+
+def test_with_json_a_missing_file_and_a_broken_config_are_events_too(command, tmp_path) -> None:
+    done = run(command, "--messages", "no-such.json", "--json", model=False)
+    assert done.returncode == 1 and "no-such.json" in events(done)[-1]["message"]
+    (tmp_path / "config.toml").write_text("max_resets = 'many'\n")
+    done = run(command, "Hi", "--json", model=False)
+    assert done.returncode == 1 and "max_resets" in events(done)[-1]["message"]
+
+
+def test_an_error_leaves_no_count_on_the_terminal() -> None:
+    stream = io.StringIO()
+    output = TerminalOutput(stream, paragraphs=True)
+    output.take(Text("half a paragraph"))
+    output.take(Error("failed"))
+    assert stream.getvalue().endswith("characters\r\x1b[K")
 
 
 def test_a_bad_setting_names_its_place(command, tmp_path) -> None:
