@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from train.encode import Encoder
-from train.objective import other_logits, output_rows
+from train.head import other_logits
+from train.objective import output_rows
 from train.rows import Row
 from train.teacher import hidden_states
 
@@ -47,6 +48,6 @@ def _margins(model: Any, states: Any, reset_id: int) -> tuple[Any, Any]:
     head, row = output_rows(model)
     with torch.inference_mode():
         states = states.to(head.device)
-        logits = other_logits(states, head, reset_id).float()
+        logits = other_logits(states, head, reset_id)
         reset = states.float() @ row.float()
         return (reset - logits.max(-1).values).cpu(), (reset - logits.logsumexp(-1)).sigmoid().cpu()

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from train.encode import Example
+from train.head import HeadLoss
+
+TERMS = ("reset", "forbid", "words", "keep_model")
 
 
 @dataclass(frozen=True)
@@ -101,33 +103,19 @@ class Objective(torch.nn.Module):
         """The loss on hidden states [b, t - 1, d] (after the final norm)."""
         picked = (batch.marks > 0).any(0).flatten().nonzero().squeeze(1)
         marks = batch.marks.flatten(1)[:, picked]
-        states = hidden.flatten(0, 1)[picked]
         head, row = output_rows(self.model)
-        others = other_logits(states, head, self.reset_id)
-        total = others.float().logsumexp(-1)
-        # Not a matrix product: under autocast that would be rounded to bfloat16, steps of 1/8 at such logits.
-        margin = (states.float() * row.float()).sum(-1) - total
-        chosen = others.gather(1, batch.targets.flatten()[picked][:, None]).squeeze(1)
-        parts = {
-            "reset": (functional.softplus(-margin) * marks[0]).sum(),
-            "forbid": (functional.softplus(margin) * marks[1]).sum(),
-            "words": ((total - chosen.float()) * marks[2]).sum(),
-            "keep_model": self._divergence(others, total, batch.states.flatten(0, 1)[picked], marks[3], head),
-        }
-        loss: Any = sum(parts.values())
+        sums, margin = HeadLoss.apply(
+            hidden.flatten(0, 1)[picked],
+            row,
+            head,
+            marks,
+            batch.targets.flatten()[picked],
+            batch.states.flatten(0, 1)[picked],
+            self.reset_id,
+        )
         count = len(batch.ids)
-        figures = {name: float(value.detach()) / count for name, value in parts.items()}
-        return loss / count, figures | _figures(margin.detach(), marks)
-
-    def _divergence(self, others: Any, total: Any, states: Any, weight: Any, head: Any) -> Any:
-        """KL(base || model) over the other tokens, weighted, at the positions that have a teacher."""
-        at = (weight > 0).nonzero().squeeze(1)
-        if not len(at):
-            return others.sum() * 0.0
-        with torch.no_grad():
-            target = other_logits(states[at], head, self.reset_id).float().log_softmax(-1)
-        given = others[at].float() - total[at][:, None]
-        return ((target.exp() * (target - given)).sum(-1) * weight[at]).sum()
+        figures = dict(zip(TERMS, (sums.detach() / count).tolist(), strict=True))
+        return sums.sum() / count, figures | _figures(margin, marks)
 
 
 def output_rows(model: Any) -> tuple[Any, Any]:
@@ -138,12 +126,6 @@ def output_rows(model: Any) -> tuple[Any, Any]:
     adapter = wrapped.token_adapter
     head = adapter.get_base_layer().weight.detach()
     return head, adapter.trainable_tokens_delta["default"][0]
-
-
-def other_logits(states: Any, head: Any, reset_id: int) -> Any:
-    """Logits [n, v] of all tokens but the reset, whose own place is far below every other."""
-    logits = states.to(head.dtype) @ head.T
-    return logits.index_fill(1, torch.tensor([reset_id], device=logits.device), -1e4)
 
 
 def _figures(margin: Any, marks: Any) -> dict[str, float]:
