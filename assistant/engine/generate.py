@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -32,7 +33,10 @@ class Model(Protocol):
         """Whether the user asked to stop."""
 
     def hold(self, ids: Sequence[int]) -> int:
-        """Keep what the memory holds of these ids' beginning, at most all but one; returns how many."""
+        """Keep what the memory holds of these ids' beginning, at most all but one; returns how many.
+
+        Of none it keeps nothing, not even the bytes.
+        """
 
     def read(self, ids: Sequence[int]) -> Iterator[int]:
         """Read tokens in chunks; yields how many are done. May raise Cancelled."""
@@ -229,7 +233,9 @@ class _Turn:
         model.resume()
         try:
             model.scrub(min(len(self.prompt), model.length))
-            for _ in model.read(reply.ids):
+        except (Cancelled, TakebackError):
+            model.hold(())  # nothing at all is also nothing of a draft; the next turn reads it all anew
+            return
+        with suppress(Cancelled, TakebackError):  # the next turn will read the rest
+            for _ in model.read([*self.prompt[model.length :], *reply.ids]):
                 pass
-        except Cancelled:
-            pass  # the next turn will read the rest

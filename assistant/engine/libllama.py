@@ -5,6 +5,7 @@ bindings are llama-cpp-python's lowest layer, `llama_cpp.llama_cpp`, which is ll
 """
 
 import ctypes
+import os
 import sys
 import threading
 import weakref
@@ -24,7 +25,7 @@ from convert.progress import Progress
 Logits = npt.NDArray[np.float32]
 
 _PARTIAL_STATE = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: what cannot be truncated, without the plain KV cache
-_ERROR_LEVEL = 3
+_ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR; a warning says nothing of why a call failed
 _ABORTED, _NO_SLOT = 2, 1
 
 _log: deque[str] = deque(maxlen=4)
@@ -71,7 +72,7 @@ class Model:
 
         callback = c.llama_progress_callback(loaded)
         params.progress_callback = callback
-        handle = c.llama_model_load_from_file(str(path).encode(), params)
+        handle = c.llama_model_load_from_file(os.fsencode(path), params)
         if stopped:
             raise stopped[0]
         if not handle:
@@ -83,6 +84,8 @@ class Model:
         self.trained_context: int = c.llama_model_n_ctx_train(handle)
         self.window: int = c.llama_model_n_swa(handle)
         """The sliding window of attention in tokens; 0 where there is none."""
+        self.suppressed = _suppressed(self.vocab)
+        """Tokens that the file says are never to be sampled."""
         self.recurrent = bool(c.llama_model_is_recurrent(handle) or c.llama_model_is_hybrid(handle))
         if c.llama_model_has_encoder(handle) or not c.llama_model_has_decoder(handle):
             self.free()
@@ -229,6 +232,18 @@ class Context:
         buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
         read = c.llama_state_seq_set_data_ext(self.handle, buffer, len(state), 0, flags)
         return bool(read == len(state))
+
+
+def _suppressed(vocab: Any) -> tuple[int, ...]:  # noqa: ANN401 (a handle)
+    """The vocabulary's `tokenizer.ggml.suppress_tokens`; llama.h has a function for it, the bindings not yet."""
+    get = c._lib.llama_vocab_get_suppress_tokens
+    get.argtypes, get.restype = (
+        [c.llama_vocab_p_ctypes, ctypes.POINTER(ctypes.c_int32)],
+        ctypes.POINTER(c.llama_token),
+    )
+    count = ctypes.c_int32()
+    tokens = get(vocab, ctypes.byref(count))
+    return tuple(tokens[: count.value]) if tokens else ()
 
 
 def _c_library() -> ctypes.CDLL:

@@ -24,7 +24,6 @@ from convert.errors import TakebackError
 from convert.untrusted import clean, clean_line
 
 _MAX_RENDERED = 1 << 20
-_EDGES = re.compile(r"(\s*)(.*?)(\s*)\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,12 @@ class PromptTemplate:
     def ids(self, messages: Sequence[Message]) -> list[int]:
         """The conversation's ids, up to the start of the next reply.
 
-        Raises TakebackError if the template refuses the conversation.
+        Raises TakebackError if the template refuses the conversation, or loses its last message.
         """
-        return self.join(self.parts(messages), messages)
+        ids = self.join(self.parts(messages), messages)
+        if not ids:
+            raise TakebackError("the model's chat template makes nothing of this conversation")
+        return ids
 
     def parts(self, messages: Sequence[Message]) -> list[_Part]:
         """The prompt as text, in pieces. A template without system messages gets it in the user's first."""
@@ -88,15 +90,15 @@ class PromptTemplate:
                 raise
             merged = replace(messages[1], content=f"{messages[0].content}\n\n{messages[1].content}", ids=None)
             shifted = self._render([merged, *messages[2:]])
-            # The merged content is the first one: say so by an index that `join` looks up in the same way.
-            return [_Part(merged.content, -1) if part.index == 0 else _shift(part) for part in shifted]
+            # The merged content is nobody's message: an index that `join` finds no kept ids for.
+            return [replace(part, index=-1) if part.index == 0 else _shift(part) for part in shifted]
 
     def _render(self, messages: Sequence[Message]) -> list[_Part]:
         nonce = secrets.token_hex(8)
-        edges = [_EDGES.match(message.content) for message in messages]
+        edges = [_edges(message.content) for message in messages]
         marked = [
-            {"role": m.role, "content": f"{e[1]}\ue000{nonce}.{i}\ue001{e[3]}" if e else ""}
-            for i, (m, e) in enumerate(zip(messages, edges, strict=True))
+            {"role": message.role, "content": f"{head}\ue000{nonce}.{i}\ue001{tail}"}
+            for i, (message, (head, _, tail)) in enumerate(zip(messages, edges, strict=True))
         ]
         rendered = self._run(marked)
         parts: list[_Part] = []
@@ -104,14 +106,15 @@ class PromptTemplate:
         before, rest = pieces[0], iter(pieces[1:])
         for number, after in zip(rest, rest, strict=True):
             index = int(number)
-            found = edges[index]
-            assert found is not None
+            head, core, tail = edges[index]
             # White space at the content's edges went through the template, which may have taken it off.
-            head = found[1] if before.endswith(found[1]) else ""
-            tail = found[3] if after.startswith(found[3]) else ""
+            head = head if before.endswith(head) else ""
+            tail = tail if after.startswith(tail) else ""
             parts.append(_Part(before.removesuffix(head)))
-            parts.append(_Part(f"{head}{found[2]}{tail}", index))
+            parts.append(_Part(f"{head}{core}{tail}", index))
             before = after.removeprefix(tail)
+        if not any(part.index == len(messages) - 1 for part in parts):
+            raise TakebackError("the model's chat template leaves out the last message; choose another model")
         return [part for part in [*parts, _Part(before)] if part.text]
 
     def _run(self, messages: list[dict[str, str]]) -> str:
@@ -197,6 +200,13 @@ class PromptTemplate:
         if ids[: len(lead)] == lead:
             return ids[len(lead) :]
         return vocabulary.tokenize(text, special=special)
+
+
+def _edges(text: str) -> tuple[str, str, str]:
+    """The white space that text begins with, what is between, and the white space that it ends with."""
+    body = text.lstrip()
+    core = body.rstrip()
+    return text[: len(text) - len(body)], core, body[len(core) :]
 
 
 def _shift(part: _Part) -> _Part:

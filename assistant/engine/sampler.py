@@ -59,6 +59,10 @@ class Sampler:
         self.close = weakref.finalize(self, c.llama_sampler_free, chain)
         parts = []
         n_vocab = self._context.model.n_vocab
+        suppressed = [token for token in self._context.model.suppressed if 0 <= token < n_vocab]
+        if suppressed:
+            biases = (c.llama_logit_bias * len(suppressed))(*((token, -math.inf) for token in suppressed))
+            parts.append(c.llama_sampler_init_logit_bias(n_vocab, len(suppressed), biases))  # it copies them
         top_k = (options.top_k or n_vocab) if temperature > 0 else 1
         if options.repeat_penalty != 1:
             # The penalty lowers at most so many tokens: who is among the first top_k after it is among the

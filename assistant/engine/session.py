@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +21,7 @@ from assistant.engine.threads import physical_cores
 from assistant.engine.vocabulary import Vocabulary, vocabulary_sha256
 from assistant.engine.voice import Voice
 from convert.errors import TakebackError
-from convert.gguf_header import read_header
+from convert.gguf_header import GGUFHeader, read_header
 from convert.progress import Progress
 from convert.reset_token import ResetContract, read_contract
 from convert.untrusted import clean_line
@@ -34,7 +34,7 @@ DEFAULT_CONTEXT = 4_096
 class ModelInfo:
     """What a session knows of its model. `contract` is None for a model that cannot take back.
 
-    `context_length` is in tokens. `note` is one line for the user about the reset token, or None.
+    `context_length` is in tokens. `note` is one line for the user about the reset token and the context, or None.
     """
 
     name: str
@@ -43,6 +43,30 @@ class ModelInfo:
     contract: ResetContract | None
     note: str | None
     vocab_sha256: str
+
+
+def _check_tokens(path: Path, header: GGUFHeader) -> None:
+    """Refuse two tokens of one text: llama.cpp would end the process. Empty ones it names by their ids."""
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    texts = [text for text in tokens if text] if isinstance(tokens, tuple) else []
+    if len(set(texts)) < len(texts):
+        raise TakebackError(f"{path}: its vocabulary has a token twice; get the file again, or another")
+
+
+def _checked(info: ModelInfo, vocabulary: Vocabulary, asked: int | None) -> ModelInfo:
+    """The info after llama.cpp's own word on the reset token and on the context that the user asked for."""
+    contract, note = info.contract, info.note
+    if contract and not vocabulary.can_take_back(contract.token_id):
+        contract, note = (
+            None,
+            "it cannot take back: llama.cpp takes its reset token for another kind of token",
+        )
+    if asked is not None and asked > info.context_length:
+        if contract is None and note is None:
+            note = "it cannot take back what it writes"
+        short = f"its context is {info.context_length:,} tokens, for it was trained for no more"
+        note = f"{note}; {short}" if note else short
+    return replace(info, contract=contract, note=note)
 
 
 class Session:
@@ -69,6 +93,7 @@ class Session:
         """
         options = options or LoadOptions()
         header = read_header(path)
+        _check_tokens(path, header)
         contract, note = read_contract(header, options.reset_token)
         model = Model(path, gpu_layers=options.gpu_layers, progress=progress)
         if model.n_vocab < 1:
@@ -79,9 +104,7 @@ class Session:
         name = clean_line(str(header.metadata.get("general.name") or path.stem))
         info = ModelInfo(name, path, context.length, contract, note, vocabulary_sha256(header))
         session = cls(info, model, context)
-        if contract and (contract.token_id >= model.n_vocab or session.vocabulary.is_end(contract.token_id)):
-            session.close()
-            raise TakebackError(f"{path}: llama.cpp takes its reset token for an end of the reply")
+        session.info = _checked(info, session.vocabulary, options.ctx)
         return session
 
     def generate(

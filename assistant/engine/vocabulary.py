@@ -68,6 +68,10 @@ class Vocabulary:
         """Whether the token is a control token, which no text may become."""
         return bool(c.llama_vocab_is_control(self._vocab, self._checked(token)))
 
+    def can_take_back(self, token: int) -> bool:
+        """Whether llama.cpp holds the token for what a reset token must be: control, and no end of a reply."""
+        return 0 <= token < self.size and self.is_control(token) and not self.is_end(token)
+
     @property
     def bos(self) -> int | None:
         """The token that a sequence starts with, or None."""

@@ -25,7 +25,7 @@ class Fake:
     length = property(lambda self: len(self.held))
 
     def hold(self, ids):
-        while self.held != list(ids[: len(self.held)]) or len(self.held) >= len(ids):
+        while self.held and (self.held != list(ids[: len(self.held)]) or len(self.held) >= len(ids)):
             self.held.pop()
         return len(self.held)
 
@@ -227,6 +227,58 @@ def test_a_failing_model_leaves_nothing_behind() -> None:
     with pytest.raises(TakebackError, match="failed"):
         run(model)
     assert model.held == [*PROMPT, 2]
+
+
+@pytest.mark.parametrize("error", [Cancelled(), TakebackError("cannot be saved")])
+def test_a_scrub_that_fails_leaves_nothing_at_all(error) -> None:
+    class Failing(Fake):
+        def scrub(self, length):
+            raise error
+
+    model = Failing([1, RESET, 2, END])
+    done = run(model)[-1]
+    assert (done.reason, done.text) == ("stop", "b")
+    assert model.held == []
+    model = Failing([1, RESET, 2, 3, END])
+    events = generate(model, PROMPT, [], ResetRule(RESET, "rewind"), Reply())
+    while not isinstance(next(events), Reset):
+        pass
+    events.close()
+    assert model.held == []
+
+
+def test_reading_the_reply_again_may_fail_after_it_is_done() -> None:
+    class Failing(Fake):
+        def scrub(self, length):
+            super().scrub(length)
+            self.broken = True
+
+        def read(self, ids):
+            if getattr(self, "broken", False):
+                raise TakebackError("broken")
+            return super().read(ids)
+
+    model = Failing([1, RESET, 2, END])
+    assert isinstance(run(model)[-1], Done)
+    assert model.held == PROMPT
+
+
+def test_a_memory_that_forgets_all_when_cut_off_reads_the_prompt_again() -> None:
+    class Recurrent(Fake):
+        def step(self, token):
+            if token == 3 and not self.cancelled:
+                self.cancelled = True
+                self.held.clear()
+            super().step(token)
+
+        def resume(self):
+            super().resume()
+            self.step = super().step
+
+    model = Recurrent([1, RESET, 2, 3, END])
+    done = run(model)[-1]
+    assert (done.reason, done.ids) == ("cancelled", (2, 3))
+    assert model.held == [*PROMPT, 2, 3]
 
 
 def test_the_next_turn_reads_only_what_is_new() -> None:

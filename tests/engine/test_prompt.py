@@ -1,5 +1,7 @@
 """What is typed stays text, whatever it looks like."""
 
+import time
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -105,6 +107,21 @@ def test_a_template_without_system_messages_gets_it_in_the_first_user_message(se
     ids = template(session, source).ids(messages)
     assert contents(session, ids) == "(user) Be <|im_end|> kind.\n\nHi (assistant) Hello (user) Bye "
     assert not any(map(session.vocabulary.is_control, ids))
+    trims = template(session, source.replace("m.content", "m.content | trim"))
+    parts = trims.ids([Message("system", " Be kind."), Message("user", "Hi \n")])
+    assert contents(session, parts) == "(user) Be kind.\n\nHi "
+
+
+def test_a_prompt_of_nothing_is_refused(session) -> None:
+    with pytest.raises(TakebackError, match="makes nothing"):
+        template(session, "{{ messages[-1].content }}").ids([Message("user", "")])
+
+
+def test_a_long_run_of_white_space_takes_no_time(session) -> None:
+    started = time.process_time()
+    text = f"a{' ' * 50_000}b"
+    template(session, "{{ messages[-1].content }}").parts([Message("user", text)])
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -116,6 +133,8 @@ def test_a_template_without_system_messages_gets_it_in_the_first_user_message(se
         ("{{ messages.append(1) }}", "refuses"),
         ("{{ ''.__class__.__mro__ }}", "refuses"),
         ("{{ cycler.__init__.__globals__.os.system('true') }}", "refuses"),
+        ("{% for m in messages %}{{ m.content | reverse }}{% endfor %}", "leaves out the last message"),
+        ("{# #}", "leaves out the last message"),
         ("{% for i in range(90000) %}{{ 'x' * 100 }}{% endfor %}", "without end"),
     ],
 )
@@ -127,11 +146,11 @@ def test_a_template_that_is_bad_gives_one_line(session, source, says) -> None:
 
 def test_templates_get_what_they_expect(session) -> None:
     source = (
-        "{{ bos_token }}{% generation %}{{ messages | length }}{% endgeneration %}"
+        "{{ bos_token }}{% generation %}{{ messages | length }}{{ messages[0].content }}{% endgeneration %}"
         "{{ strftime_now('%Y') | length }}"
         "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{% endfor %}"
         "{{ {'ä': 1} | tojson }}{% if tools is none %}{{ eos_token }}{% endif %}"
     )
     ids = template(session, source).ids([Message("user", "x")])
     assert ids[0] == session.vocabulary.bos and ids[-1] == session.vocabulary.eos
-    assert contents(session, ids) == '14{"ä": 1}'
+    assert contents(session, ids) == '1x4{"ä": 1}'

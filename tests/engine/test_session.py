@@ -13,6 +13,7 @@ from assistant.engine.message import Message
 from assistant.engine.options import GenerateOptions, LoadOptions
 from assistant.engine.session import Session
 from convert.errors import TakebackError
+from tests.engine.tiny_models import write_window_model
 
 QUESTION = [Message("user", "Tell me about the sea in two sentences.")]
 LOGIT_TOLERANCE, KL_TOLERANCE = 2.0, 0.05
@@ -266,6 +267,30 @@ def test_an_ordinary_model_runs_and_cannot_take_back(base_model) -> None:
     with pytest.raises(ValueError):
         ordinary.generate(QUESTION)
     ordinary.close()
+
+
+def test_a_reset_token_that_llama_takes_for_an_end_makes_an_ordinary_model(base_model) -> None:
+    options = LoadOptions(ctx=256, threads=1, reset_token="<|endoftext|>")
+    with Session.open(base_model, options) as ordinary:
+        assert ordinary.info.contract is None
+        assert "cannot take back" in ordinary.info.note
+        assert ask(ordinary, max_tokens=2)[-1].reason == "length"
+
+
+def test_a_context_longer_than_the_model_was_trained_for_is_told(tmp_path) -> None:
+    path = write_window_model(tmp_path / "tiny.gguf")
+    with Session.open(path, LoadOptions(ctx=4_096, threads=1)) as tiny:
+        assert tiny.info.context_length == 2_048
+        assert tiny.info.note.endswith("its context is 2,048 tokens, for it was trained for no more")
+    with Session.open(path, LoadOptions(ctx=2_048, threads=1, reset_token="[NONE]")) as tiny:
+        assert "context" not in tiny.info.note
+
+
+def test_two_tokens_of_one_text_are_refused(tmp_path) -> None:
+    path = write_window_model(tmp_path / "tiny.gguf")
+    path.write_bytes(path.read_bytes().replace(b"<0x42>", b"<0x41>"))
+    with pytest.raises(TakebackError, match="a token twice"):
+        Session.open(path)
 
 
 def test_a_file_that_is_no_model(tmp_path) -> None:

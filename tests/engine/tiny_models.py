@@ -14,9 +14,11 @@ CHAT = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}<
 WORDS = ["▁", "▁a", "▁the", "▁sea", "a", "e", "s", "t", "h", "▁s", "he", "th", "the", "ea", "sea", "[RESET]"]
 
 
-def write_window_model(path: Path) -> Path:
+def write_window_model(path: Path, *, suppressed: tuple[int, ...] = ()) -> Path:
     """A Gemma 3 of two layers whose attention slides over 16 tokens."""
     writer = _begin(path, "gemma3")
+    if suppressed:
+        writer.add_array("tokenizer.ggml.suppress_tokens", suppressed)
     writer.add_feed_forward_length(2 * WIDTH)
     writer.add_head_count(2)
     writer.add_head_count_kv(1)

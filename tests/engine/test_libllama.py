@@ -1,0 +1,45 @@
+"""What the handles on llama.cpp see to: its log, file names, and the tokens that a file forbids."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from assistant.engine import libllama
+from assistant.engine.libllama import Model
+from assistant.engine.options import GenerateOptions, LoadOptions
+from assistant.engine.sampler import Sampler
+from assistant.engine.session import Session
+from tests.engine.tiny_models import write_window_model
+
+
+def test_only_errors_explain_a_failure() -> None:
+    libllama._log.clear()
+    libllama._remember(3, b"a warning", None)
+    libllama._remember(4, b"an error\n", None)
+    assert libllama._last_error() == " (an error)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such file names")
+def test_a_file_name_may_be_any_bytes(tmp_path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.gguf"))
+    write_window_model(tmp_path / "tiny.gguf").rename(path)
+    assert Model(path).n_vocab > 256
+
+
+def test_suppressed_tokens_are_never_sampled(tmp_path) -> None:
+    def first(path) -> tuple[int, int, tuple[int, ...]]:
+        with Session.open(path, LoadOptions(ctx=256, threads=1)) as tiny:
+            for _ in tiny.memory.read(tiny.vocabulary.tokenize("the sea")):
+                pass
+            likeliest = int(tiny.context.logits().argmax())
+            sampler = Sampler(tiny.context, GenerateOptions(temperature=0, repeat_penalty=1), 1)
+            return likeliest, sampler.sample(), tiny.model.suppressed
+
+    likeliest, sampled, suppressed = first(write_window_model(tmp_path / "plain.gguf"))
+    assert (sampled, suppressed) == (likeliest, ())
+    forbidden = write_window_model(tmp_path / "forbids.gguf", suppressed=(likeliest, 10**6))
+    again, sampled, suppressed = first(forbidden)
+    assert again == likeliest != sampled
+    assert likeliest in suppressed
