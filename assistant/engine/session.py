@@ -14,6 +14,7 @@ from assistant.engine.libllama import Context, Model
 from assistant.engine.memory import Memory
 from assistant.engine.message import Message, check_messages
 from assistant.engine.options import GenerateOptions, LoadOptions
+from assistant.engine.probe import probe
 from assistant.engine.prompt import PromptTemplate
 from assistant.engine.rewind import Reply
 from assistant.engine.sampler import Sampler
@@ -89,12 +90,14 @@ class Session:
     def open(cls, path: Path, options: LoadOptions | None = None, progress: Progress | None = None) -> Self:
         """Load a model.
 
-        Raises TakebackError if the file is damaged, or is no chat model that llama.cpp knows.
+        A file that was never loaded before is tried in another process first. Raises TakebackError if the
+        file is damaged, or is no chat model that llama.cpp knows.
         """
         options = options or LoadOptions()
         header = read_header(path)
         _check_tokens(path, header)
         contract, note = read_contract(header, options.reset_token)
+        probe(path, header, progress)
         model = Model(path, gpu_layers=options.gpu_layers, progress=progress)
         if model.n_vocab < 1:
             raise TakebackError(f"{path}: it has no vocabulary")

@@ -22,7 +22,10 @@ ALWAYS = ("--reset-token", RESET, "--reset-bias", "30")
 
 
 @pytest.fixture
-def command(base_model, tmp_path):
+def command(base_model, tmp_path, takeback_home):
+    probed = Path(takeback_home, "probed")  # one trial of the model is enough for all tests
+    probed.mkdir(exist_ok=True)
+    (tmp_path / "probed").symlink_to(probed)
     environment = {
         **os.environ,
         "TAKEBACK_HOME": str(tmp_path),
