@@ -100,13 +100,24 @@ def test_a_new_row_may_begin_a_piece(tmp_path, monkeypatch, plain_base, adapter)
     assert values(tmp_path / "out.gguf")["token_embd.weight"].shape == (301, HIDDEN)
 
 
-def test_a_resized_embedding_names_its_new_row(tmp_path, plain_base, gguf_base):
-    resized = to_bf16(numbers(400, 301, HIDDEN))
+def write_resized(folder, rows):
+    """An adapter that brings the whole embedding and the whole head, of so many rows."""
+    resized = to_bf16(numbers(400, rows, HIDDEN))
     extra = {f"base_model.model.{name}.weight": resized for name in ("model.embed_tokens", "lm_head")}
     config = {"modules_to_save": ["embed_tokens", "lm_head"], "trainable_token_indices": None}
-    tensors = write_adapter(tmp_path / "a", 300, config=config, extra=extra)
+    tensors = write_adapter(folder, 300, config=config, extra=extra)
     del tensors["base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"]
-    (tmp_path / "a" / "adapter_model.safetensors").write_bytes(safetensors_bytes(tensors))
+    (folder / "adapter_model.safetensors").write_bytes(safetensors_bytes(tensors))
+
+
+def test_an_embedding_without_a_row_for_each_token_is_refused(tmp_path, gguf_base):
+    write_resized(tmp_path / "a", 299)
+    with pytest.raises(TakebackError, match="300 tokens, and the embedding 299 rows"):
+        convert(gguf_base, tmp_path / "out.gguf", adapter=tmp_path / "a")
+
+
+def test_a_resized_embedding_names_its_new_row(tmp_path, plain_base, gguf_base):
+    write_resized(tmp_path / "a", 301)
     write_record(tmp_path / "a")
     for source in (gguf_base, plain_base):
         report = convert(source, tmp_path / "out.gguf", adapter=tmp_path / "a", force=True)

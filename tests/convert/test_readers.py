@@ -82,6 +82,15 @@ def test_a_wrong_gguf_header_is_refused(read, raw, why):
         read(raw)
 
 
+def test_only_an_empty_file_is_called_empty(read, monkeypatch):
+    def broken(_parser):
+        raise ValueError("a defect of the reader")
+
+    monkeypatch.setattr("convert.gguf_header._Parser.header", broken)
+    with pytest.raises(ValueError, match="a defect"):
+        read(gguf_bytes())
+
+
 def with_header(header, data=bytes(32)):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data

@@ -117,11 +117,18 @@ def test_a_reset_token_among_the_ends_is_refused(changed):
         changed(lambda value: value.update(eos_token_id=[2, 300]), "generation_config.json")
 
 
-def test_a_template_in_the_settings_is_used_when_there_is_no_file(tmp_path):
+@pytest.mark.parametrize(
+    "given",
+    [
+        "{{ 1 }}\r\n ",
+        [{"name": [], "template": "x"}, {"name": "default", "template": "{{ 1 }}\r\n "}],
+    ],
+)
+def test_a_template_in_the_settings_is_used_when_there_is_no_file(tmp_path, given):
     write_checkpoint(tmp_path / "c")
     (tmp_path / "c" / "chat_template.jinja").unlink()
     settings = tmp_path / "c" / "tokenizer_config.json"
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"chat_template": "{{ 1 }}\r\n "}))
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"chat_template": given}))
     convert(tmp_path / "c", tmp_path / "out.gguf")
     assert read_header(tmp_path / "out.gguf").metadata["tokenizer.chat_template"] == "{{ 1 }}\r\n "
 
@@ -146,15 +153,9 @@ def test_half_a_character_is_refused(tmp_path, settings):
     assert not (tmp_path / "out.gguf").exists()
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"added_tokens_decoder": {"1" * 5000: {"content": "x"}}},
-        {"chat_template": [{"name": [], "template": "x"}]},
-    ],
-)
-def test_odd_settings_are_passed_over(changed, settings):
-    assert changed(lambda value: value.update(settings), "tokenizer_config.json")["tokenizer.chat_template"]
+def test_an_id_of_thousands_of_digits_is_passed_over(changed):
+    settings = {"added_tokens_decoder": {"1" * 5000: {"content": "x"}}}
+    assert changed(lambda value: value.update(settings), "tokenizer_config.json")["tokenizer.ggml.tokens"]
 
 
 def test_a_beginning_of_text_is_written_if_the_tokenizer_puts_one(changed):

@@ -24,7 +24,7 @@ ALWAYS = ("--reset-token", RESET, "--reset-bias", "30")
 @pytest.fixture
 def command(base_model, tmp_path, takeback_home):
     probed = Path(takeback_home, "probed")  # one trial of the model is enough for all tests
-    probed.mkdir(exist_ok=True)
+    probed.mkdir(parents=True, exist_ok=True)
     (tmp_path / "probed").symlink_to(probed)
     environment = {
         **os.environ,

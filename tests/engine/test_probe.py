@@ -5,7 +5,9 @@ import os
 import pytest
 
 from assistant.engine import probe as probe_module
+from assistant.engine.options import LoadOptions
 from assistant.engine.probe import probe
+from assistant.engine.session import Session
 from convert.errors import TakebackError
 from convert.gguf_header import read_header
 from tests.engine import tiny_models
@@ -62,4 +64,4 @@ def test_a_template_is_bounded(tried, tmp_path, monkeypatch, template, limit) ->
     assert tried(write_window_model(tmp_path / "sound.gguf"))
     monkeypatch.setattr(tiny_models, "CHAT", template)
     with pytest.raises(TakebackError):
-        tried(write_window_model(tmp_path / "tiny.gguf"))
+        Session.open(write_window_model(tmp_path / "tiny.gguf"), LoadOptions(ctx=64, threads=1))
