@@ -64,20 +64,30 @@ class Recording:
 
     def _grow(self) -> None:
         self._written_at = self._clock()
-        self._stored = self._shown
-        self._try(lambda: self._history.grow(self._row, self._stored))
+        self._try(self._store_shown)
+
+    def _store_shown(self) -> None:
+        if not self._shown.startswith(self._stored):
+            self._take_back()  # again: it failed at the reset
+        self._stored = self._shown  # before it is written: a write that fails may leave a part in the log
+        self._history.grow(self._row, self._shown)
 
     def _forget(self) -> None:
         self._shown = ""
+        self._try(self._take_back)
+
+    def _take_back(self) -> None:
         if self._stored:
-            self._stored = ""
-            self._try(lambda: self._history.take_back(self._row))
+            self._history.take_back(self._row)
+            self._stored = ""  # not before: what is still there must be taken back before the next write
 
     def _settle(self, text: str, reason: str, ids: tuple[int, ...] | None) -> None:
-        if not text.startswith(self._stored):
+        if text.startswith(self._stored):
+            self._stored = ""  # it stays
+        else:
             self._forget()
         self._settled = True
-        self._shown = self._stored = ""
+        self._shown = ""
         self._try(
             lambda: self._history.settle(
                 self._row,
@@ -89,6 +99,7 @@ class Recording:
                 vocab_sha256=self._vocab_sha256 if ids else None,
             )
         )
+        self._try(self._take_back)  # if it failed above: the row is gone by now, but not the log's copy
 
     @property
     def _row(self) -> int:

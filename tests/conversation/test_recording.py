@@ -37,7 +37,7 @@ def clock() -> Clock:
 
 
 def recording(history: History, clock: Clock, problems: list[str] | None = None) -> tuple[Recording, int]:
-    chat = history.new_chat("hello")
+    chat, _ = history.new_chat("hello")
     report = problems.append if problems is not None else pytest.fail
     return Recording(history, chat, "vocabulary", report, clock), chat
 
@@ -98,3 +98,52 @@ def test_a_store_that_fails_is_reported_once_and_ends_nothing(history: History, 
     assert "not stored" in problems[0]
     with pytest.raises(TakebackError):
         history.say(1, "x")
+
+
+@pytest.mark.parametrize("following", [Text("Better."), done("Better.")], ids=["text", "done"])
+def test_a_taking_back_that_fails_is_done_before_the_next_write(
+    history: History, clock: Clock, tmp_path: Path, following: Text | Done
+) -> None:
+    problems: list[str] = []
+    reply, chat = recording(history, clock, problems)
+    clock.now = 2
+    reply.feed(Text("canary-7f3a9"))
+    history._database.execute("PRAGMA query_only = ON").fetchall()
+    reply.feed(reset(12))
+    history._database.execute("PRAGMA query_only = OFF").fetchall()
+    clock.now = 4
+    reply.feed(following)
+    assert history.entries(chat)[-1].text == "Better."
+    assert not any(b"canary" in path.read_bytes() for path in tmp_path.glob("history.db*"))
+    assert len(problems) == 1
+
+
+def test_a_taking_back_that_fails_to_the_end_is_done_after_the_last_write(
+    history: History, clock: Clock, tmp_path: Path, monkeypatch
+) -> None:
+    reply, chat = recording(history, clock, [])
+    clock.now = 2
+    reply.feed(Text("canary-7f3a9"))
+    take_back, failures = history.take_back, ["at the reset", "before the last write"]
+
+    def failing(row: int) -> None:
+        if failures:
+            raise TakebackError(failures.pop(0))
+        take_back(row)
+
+    monkeypatch.setattr(history, "take_back", failing)
+    reply.feed(reset(12))
+    reply.feed(done("Better."))
+    assert history.entries(chat)[-1].text == "Better."
+    assert not any(b"canary" in path.read_bytes() for path in tmp_path.glob("history.db*"))
+
+
+def test_a_write_that_fails_is_taken_back_too(history: History, clock: Clock, monkeypatch) -> None:
+    reply, _ = recording(history, clock, [])
+    taken_back: list[int] = []
+    monkeypatch.setattr(history, "take_back", taken_back.append)
+    clock.now = 2
+    history._database.execute("PRAGMA query_only = ON").fetchall()
+    reply.feed(Text("perhaps in the log"))
+    reply.feed(reset(18))
+    assert taken_back
