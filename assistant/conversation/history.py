@@ -75,15 +75,15 @@ class History:
 
     # Writing
 
-    def new_chat(self, first: str, system: str | None = None) -> int:
-        """Begin a chat with what the user says first, and return the chat's id."""
+    def new_chat(self, first: str, system: str | None = None) -> tuple[int, int]:
+        """Begin a chat with what the user says first, and return the ids of the chat and of that message."""
         title = clean_line(first)[:TITLE_LENGTH] or "Untitled"
         now = time.time()
         with self._change():
             sql = "INSERT INTO chats (title, system, created, updated) VALUES (?, ?, ?, ?)"
             chat = _new_id(self._database.execute(sql, (title, system, now, now)))
-            self._say(chat, first, now)
-        return chat
+            message = self._say(chat, first, now)
+        return chat, message
 
     def say(self, chat: int, text: str) -> int:
         """Store what the user says and return the message's id. On return it is on the disk."""

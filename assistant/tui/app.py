@@ -43,10 +43,14 @@ class ChatApp(App[None]):
         system: str | None = None,
         model_name: str = "default model",
         options: GenerateOptions | None = None,
+        begin_new: bool = False,
     ) -> None:
-        """`load` is called in a thread of its own, after the first paint."""
+        """`load` is called in a thread of its own, after the first paint.
+
+        `begin_new` begins a new chat instead of showing the last one.
+        """
         super().__init__()
-        self.chat = ChatScreen(load, database, system, model_name, options)
+        self.chat = ChatScreen(load, database, system, model_name, options, begin_new)
 
     def on_mount(self) -> None:
         """Choose colours, unless the user's environment does, and show the chat."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -65,15 +64,19 @@ class ChatScreen(Screen[None]):
         system: str | None,
         model_name: str,
         options: GenerateOptions | None,
+        begin_new: bool,
     ) -> None:
-        """`system` begins a new chat; `model_name` is shown until the model is loaded."""
+        """`system` is for the chats begun here; `model_name` is shown until the model is loaded.
+
+        `begin_new` begins a new chat instead of showing the last one.
+        """
         super().__init__()
         self._database = database
         self._system = system
+        self._begin_new = begin_new
         self._model_name = model_name
         self._history: History | None = None
         self._chat: int | None = None
-        self._oldest: int | None = None
         self._request: Request | None = None
         self._ready = False
         self._state: tuple[str, str] = ("Starting…", "")
@@ -101,15 +104,30 @@ class ChatScreen(Screen[None]):
     @work
     async def _start(self) -> None:
         try:
-            self._history = await asyncio.to_thread(History, self._database)
-            last = await asyncio.to_thread(self._history.chats, 1)
+            history, self._chat, entries = await asyncio.to_thread(self._open)
         except TakebackError as error:
             self._show_state("No chats: they cannot be stored", "$text-error")
             await self._transcript.show([Notice(str(error))])
             return
-        await self._open(last[0].id if last and not self._system else None)
+        await self._transcript.show([MessageView.of_entry(entry) for entry in entries])
         self._show_state("Loading the model…")
-        self._model.start(self._history)
+        self._history = history  # last: until then the user can send nothing
+        self._model.start(history)
+
+    def _open(self) -> tuple[History, int | None, list[Entry]]:
+        """Open the store, and read the end of the chat to show, if there is one. Not for the screen's thread.
+
+        Raises:
+            TakebackError: the store cannot be used.
+        """
+        history = History(self._database)
+        try:
+            last = [] if self._begin_new else history.chats(1)
+            chat = last[0].id if last else None
+            return history, chat, [] if chat is None else history.entries(chat, limit=MESSAGES_A_PAGE)
+        except TakebackError:
+            history.close()
+            raise
 
     def on_resize(self) -> None:
         """Show the keys that there is room for."""
@@ -134,16 +152,16 @@ class ChatScreen(Screen[None]):
         prompt, text = self.query_one(Prompt), message.text.strip()
         try:
             if self._chat is None:
-                chat = await asyncio.to_thread(self._history.new_chat, text, self._system)
+                chat, entry = await asyncio.to_thread(self._history.new_chat, text, self._system)
             else:
                 chat = self._chat
-                await asyncio.to_thread(self._history.say, chat, text)
+                entry = await asyncio.to_thread(self._history.say, chat, text)
         except TakebackError as error:
             await self._transcript.add(Notice(f"Not sent: {error}"))
             return
         self._chat = chat
         prompt.clear()
-        await self._transcript.add(MessageView.of_user(text))
+        await self._transcript.add(MessageView.of_user(text, entry))
         await self._ask(chat)
 
     async def _ask(self, chat: int) -> None:
@@ -173,10 +191,12 @@ class ChatScreen(Screen[None]):
 
     async def action_new_chat(self) -> None:
         """Begin a new chat; a reply that is being written stops, and what was shown of it is kept."""
+        if self._history is None:
+            return
         self.action_stop()
-        self._request = None
+        self._request = self._chat = None
         self._show_state("New chat" if self._ready else self._state[0])
-        await self._open(None)
+        await self._transcript.show([])
         self._show_keys()
 
     def action_page(self, pages: int) -> None:
@@ -190,24 +210,17 @@ class ChatScreen(Screen[None]):
 
     async def on_transcript_reached_top(self) -> None:
         """Show older messages of this chat, if there are any."""
-        if self._history is None or self._chat is None or self._oldest is None:
+        chat, before = self._chat, self._transcript.oldest
+        if self._history is None or chat is None or before is None:
             return
-        before, self._oldest = self._oldest, None
-        older = await asyncio.to_thread(
-            self._history.entries, self._chat, before=before, limit=MESSAGES_A_PAGE
-        )
-        if older:
-            self._oldest = older[0].id
+        try:
+            older = await asyncio.to_thread(self._history.entries, chat, before=before, limit=MESSAGES_A_PAGE)
+        except TakebackError as error:
+            await self._transcript.add(Notice(str(error)))
+            self._show_state("Older messages cannot be read", "$text-error")  # the notice may be out of view
+            return
+        if older and chat == self._chat:  # else the user has begun a new chat meanwhile
             await self._transcript.prepend([MessageView.of_entry(entry) for entry in older])
-
-    async def _open(self, chat: int | None) -> None:
-        """Show a chat, or a new one."""
-        entries: Sequence[Entry] = ()
-        if chat is not None and self._history is not None:
-            entries = await asyncio.to_thread(self._history.entries, chat, limit=MESSAGES_A_PAGE)
-        self._chat = chat
-        self._oldest = entries[0].id if entries else None
-        await self._transcript.show([MessageView.of_entry(entry) for entry in entries])
 
     # What the model reports
 
@@ -244,7 +257,8 @@ class ChatScreen(Screen[None]):
                 await self._transcript.add(Notice(message))
                 self._show_state("No model: what you write is stored, and not answered", "$text-error")
             case LeftOut(messages):
-                text = f"The model no longer sees the first {messages} messages: the context is full"
+                what = "the first message" if messages == 1 else f"the first {messages} messages"
+                text = f"The model no longer sees {what}: the context is full"
                 await self._transcript.add(Notice(text))
             case Problem(message):
                 await self._transcript.add(Notice(message))
@@ -276,8 +290,11 @@ class ChatScreen(Screen[None]):
         self._request = None
         self._show_keys()
         if isinstance(event, Error):
-            await self._transcript.settle(Notice(event.message))
-            self._show_state("No reply", "$text-error")
+            self._show_state("Unfinished" if live.said else "No reply", "$text-error")
+            seen, views = live.shown_resets, []
+            if live.said:  # it stays, as it does in the store
+                views = [MessageView.of_model(live.said, reason="error", resets=seen, shown_resets=seen)]
+            await self._transcript.settle(*views, Notice(event.message))
             return
         view = MessageView.of_model(
             event.text,

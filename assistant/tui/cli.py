@@ -58,7 +58,14 @@ def run_chat(args: argparse.Namespace) -> int:
         return session
 
     name = os.path.basename(settings.model) if settings.model else "default model"  # noqa: PTH119 - it may be a name
-    app = ChatApp(load, database(), system=args.system or settings.system, model_name=name, options=writing)
+    app = ChatApp(
+        load,
+        database(),
+        system=args.system or settings.system,
+        model_name=name,
+        options=writing,
+        begin_new=args.system is not None,
+    )
     app.run()
     status = app.return_code or 0
     if not app.chat.end():

@@ -171,15 +171,25 @@ class ModelThread:
     def _run(self) -> None:
         try:
             self._model = model = self._load(self._progress)
-        except TakebackError as error:
-            self._report(LoadFailed(str(error)))
+        except Exception as error:  # whatever it is: a thread that dies in silence would be waited for
+            self._report(LoadFailed(line := _line(error)))
+            for request in self._waiting():
+                self._report(Replied(request, Error(line)))
             return
         try:
             self._report(Loaded(model.info))
-            while (request := self._requests.get()) is not None and not self._closing.is_set():
-                self._answer(model, request)
+            for request in self._waiting():
+                try:
+                    self._answer(model, request)
+                except Exception as error:
+                    self._report(Replied(request, Error(_line(error))))
         finally:
             model.close()
+
+    def _waiting(self) -> Iterator[Request]:
+        """The requests as they come, until the thread is to end."""
+        while (request := self._requests.get()) is not None and not self._closing.is_set():
+            yield request
 
     def _progress(self, what: str, done: int, total: int) -> None:
         """Report how far the load is, once for each per cent: it may be told a thousand times a second."""
@@ -218,13 +228,31 @@ class ModelThread:
         chat = self._history.chat(number)
         if chat is None:
             raise TakebackError("this chat was deleted meanwhile; press Ctrl+N for a new one")
-        messages = as_messages(self._history.entries(number), chat.system)
+        entries = self._history.entries(number)
+        messages = as_messages(entries, chat.system)
         before = self._left_out.get(number, 0)
-        window = fit(messages, model.count_tokens, model.info.context_length, before)
+        try:
+            window = fit(messages, model.count_tokens, model.info.context_length, before)
+        except TakebackError:
+            # Messages in a row are one to the model, and those not answered before may be what is too long.
+            alone = as_messages(entries[-1:], chat.system)
+            window = fit(alone, model.count_tokens, model.info.context_length)
+            if len(entries) > 1:
+                self._report(LeftOut(len(entries) - 1))
+            return window.messages
         self._left_out[number] = window.left_out
         if window.left_out > before:
             self._report(LeftOut(window.left_out))
         return window.messages
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, in one line for the user."""
+    if isinstance(error, TakebackError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for the model; close other programs, or ask for less with --ctx"
+    return f"the model does not work: {type(error).__name__}: {error}; try another one with --model"
 
 
 def _cancelled() -> Done:

@@ -15,7 +15,7 @@ from convert.errors import TakebackError
 def home(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.setenv("TAKEBACK_HOME", str(tmp_path))
     with History(tmp_path / "history.db") as history:
-        chat = history.new_chat("Tell me about \x1b[31moranges")
+        chat, _ = history.new_chat("Tell me about \x1b[31moranges")
         history.settle(history.begin(chat), "They are round.\x1b]0;x\x07", reason="cancelled")
     return tmp_path
 

@@ -23,13 +23,13 @@ def history(tmp_path: Path):
 
 
 def test_a_chat_is_read_back_as_it_was_said(history: History) -> None:
-    chat = history.new_chat("What is\nan orange? " + "x" * 100, system="Be brief.")
+    chat, message = history.new_chat("What is\nan orange? " + "x" * 100, system="Be brief.")
     reply = history.begin(chat)
     history.settle(
         reply, "A fruit.", reason="stop", resets=2, shown_resets=1, ids=(5, 49152), vocab_sha256="v"
     )
     said, answered = history.entries(chat)
-    assert (said.role, said.state) == ("user", "settled")
+    assert (said.id, said.role, said.state) == (message, "user", "settled")
     assert (answered.text, answered.reason, answered.ids, answered.vocab_sha256) == (
         "A fruit.", "stop", (5, 49152), "v",
     )  # fmt: skip
@@ -42,7 +42,7 @@ def test_a_chat_is_read_back_as_it_was_said(history: History) -> None:
 
 
 def test_a_growing_reply_is_readable_but_not_searchable_until_it_is_settled(history: History) -> None:
-    chat = history.new_chat("hello")
+    chat, _ = history.new_chat("hello")
     reply = history.begin(chat)
     history.grow(reply, "an aardvark so far")
     assert history.entries(chat)[-1].text == "an aardvark so far"
@@ -54,8 +54,8 @@ def test_a_growing_reply_is_readable_but_not_searchable_until_it_is_settled(hist
 @pytest.mark.parametrize("length", [40, 3_000, 50_000])
 def test_nothing_of_a_draft_remains_in_any_file(tmp_path: Path, length: int) -> None:
     with History(tmp_path / "history.db") as history:
-        chat = history.new_chat("hello")
-        others = [history.begin(history.new_chat(f"another {number}")) for number in range(40)]
+        chat, _ = history.new_chat("hello")
+        others = [history.begin(history.new_chat(f"another {number}")[0]) for number in range(40)]
         for other in others:  # rows beside it, so that pages split
             history.grow(other, "neighbour " * 300)
         reply = history.begin(chat)
@@ -74,7 +74,7 @@ def test_a_draft_is_not_written_over_while_a_reader_keeps_the_log(tmp_path: Path
     monkeypatch.setattr("assistant.conversation.schema.BUSY_SECONDS", 0.05)
     path = tmp_path / "history.db"
     with History(path) as history:
-        chat = history.new_chat("hello")
+        chat, _ = history.new_chat("hello")
         reply = history.begin(chat)
         history.grow(reply, CANARY)
         reader = sqlite3.connect(path, isolation_level=None)
@@ -90,7 +90,7 @@ def test_a_draft_is_not_written_over_while_a_reader_keeps_the_log(tmp_path: Path
 
 
 def test_deleting_a_chat_leaves_nothing_of_it(history: History, tmp_path: Path) -> None:
-    kept = history.new_chat("what stays")
+    kept, _ = history.new_chat("what stays")
     for number in range(60):
         history.new_chat(f"{CANARY} {number} " + "word " * 200)
     history.settle(history.begin(kept), "stays too", reason="stop")
@@ -104,7 +104,7 @@ def test_deleting_a_chat_leaves_nothing_of_it(history: History, tmp_path: Path) 
 
 
 def test_pages_of_entries_go_backwards(history: History) -> None:
-    chat = history.new_chat("0")
+    chat, _ = history.new_chat("0")
     for number in range(1, 10):
         history.say(chat, str(number))
     last = history.entries(chat, limit=4)
@@ -113,8 +113,8 @@ def test_pages_of_entries_go_backwards(history: History) -> None:
 
 
 def test_the_chat_used_last_comes_first(history: History) -> None:
-    first = history.new_chat("one")
-    second = history.new_chat("two")
+    first, _ = history.new_chat("one")
+    second, _ = history.new_chat("two")
     assert [chat.id for chat in history.chats()] == [second, first]
     history.say(first, "again")
     assert [chat.id for chat in history.chats(limit=1)] == [first]
@@ -128,7 +128,7 @@ def test_any_words_can_be_searched(history: History, words: str) -> None:
 
 def test_two_stores_share_a_file_and_leave_each_others_replies_alone(tmp_path: Path) -> None:
     with History(tmp_path / "history.db") as first:
-        chat = first.new_chat("hello")
+        chat, _ = first.new_chat("hello")
         reply = first.begin(chat)
         first.grow(reply, "half")
         with History(tmp_path / "history.db") as second:
@@ -139,7 +139,7 @@ def test_two_stores_share_a_file_and_leave_each_others_replies_alone(tmp_path: P
 
 
 def test_lone_surrogates_are_stored_as_marks(history: History) -> None:
-    chat = history.new_chat("a\ud800b")
+    chat, _ = history.new_chat("a\ud800b")
     assert history.entries(chat)[0].text == "a?b"
 
 
@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(history: History) -> None:
-    chat = history.new_chat("hello")
+    chat, _ = history.new_chat("hello")
     pages = history._database.execute("PRAGMA page_count").fetchone()[0]
     history._database.execute(f"PRAGMA max_page_count = {pages + 1}").fetchall()
     with pytest.raises(TakebackError, match="disk is full"):

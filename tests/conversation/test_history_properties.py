@@ -31,7 +31,7 @@ class Store(RuleBasedStateMachine):
 
     @rule(target=chats, text=TEXT)
     def new_chat(self, text: str):
-        chat = self.history.new_chat(text)
+        chat, _ = self.history.new_chat(text)
         self.expected[chat] = {self.history.entries(chat)[0].id: text}
         return chat
 

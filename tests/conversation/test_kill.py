@@ -15,7 +15,7 @@ from pathlib import Path
 from assistant.conversation.history import History
 
 history = History(Path(sys.argv[1]))
-chat = history.new_chat("a question")
+chat, _ = history.new_chat("a question")
 reply = history.begin(chat)
 history.grow(reply, "canary-7f3a9 " * 500)
 """

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
@@ -11,6 +12,10 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from assistant.engine.events import Done, Event, Reset, Text
+from assistant.tui.widgets.transcript import Transcript
+
+PATIENCE = 120
+"""Seconds to wait for what should come at once: other programs may have taken the processor."""
 
 
 def text(words: str) -> Text:
@@ -100,13 +105,27 @@ class Frames:
         return len(self.frames)
 
 
-async def until(pilot: Pilot, condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(pilot: Pilot, condition: Callable[[], object]) -> None:
     """Let the program run until something is so and has been painted."""
-    for _ in range(int(seconds / 0.01)):
-        # Not pilot.pause: it waits for a quiet processor, which a model that writes does not give.
+    await happened(pilot, condition)
+    await painted(pilot)
+
+
+async def happened(pilot: Pilot, condition: Callable[[], object]) -> None:
+    """Let the program run until something is so."""
+    end = time.monotonic() + PATIENCE
+    # Not pilot.pause: it waits for a quiet processor, which a model that writes does not give.
+    while not condition():
+        if time.monotonic() > end:
+            rows = (strip.text.rstrip() for strip in pilot.app.screen._compositor.render_strips())
+            raise AssertionError("\n".join([f"it did not happen within {PATIENCE} s; the screen:", *rows]))
         await asyncio.sleep(0.01)
-        if condition():
-            await asyncio.sleep(0.05)  # for what is so to be painted, too
-            return
-    rows = (strip.text.rstrip() for strip in pilot.app.screen._compositor.render_strips())
-    raise AssertionError("\n".join([f"it did not happen within {seconds} s; the screen:", *rows]))
+
+
+async def painted(pilot: Pilot) -> None:
+    """Wait until all that is so now is on the screen, and what waited for that is done."""
+    for pump in (*pilot.app.screen.query(Transcript), pilot.app.screen):
+        done = asyncio.Event()
+        if pump.call_after_refresh(done.set):  # not where the program is ending
+            await asyncio.wait_for(done.wait(), PATIENCE)
+    await asyncio.sleep(0.05)

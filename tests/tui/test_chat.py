@@ -1,6 +1,5 @@
 """What the user does in the chat, and what becomes of it."""
 
-import re
 import threading
 
 import pytest
@@ -9,15 +8,8 @@ from textual import events
 from assistant.conversation.history import History
 from assistant.engine.events import Error
 from assistant.tui.widgets.prompt import Prompt
-from assistant.tui.widgets.transcript import Transcript
-from convert.errors import TakebackError
-from tests.tui.conftest import state
-from tests.tui.scripted import Frames, ScriptedModel, done, text, until
-
-
-def stored(database, chat: int = 1) -> list[tuple[str, str, str]]:
-    with History(database) as history:
-        return [(entry.role, entry.text, entry.reason) for entry in history.entries(chat)]
+from tests.tui.conftest import say, state, stored
+from tests.tui.scripted import PATIENCE, Frames, ScriptedModel, done, text, until
 
 
 async def test_a_message_is_stored_and_answered(start, database) -> None:
@@ -31,6 +23,7 @@ async def test_a_message_is_stored_and_answered(start, database) -> None:
         assert "Hello you." in frames.screen()
         assert "takes back: yes" in frames.screen()
         assert app.screen.query_one(Prompt).text == ""
+    assert app.chat.end()
     assert stored(database) == [("user", "hi", ""), ("assistant", "Hello you.", "stop")]
     assert [(m.role, m.content) for m in model.asked[0]] == [("system", "Be brief."), ("user", "hi")]
 
@@ -40,7 +33,7 @@ async def test_the_screen_is_there_before_the_model_and_a_message_waits_for_it(s
 
     def load(progress):
         progress("quantizing", 1, 4)
-        assert loaded.wait(20)
+        assert loaded.wait(PATIENCE)
         return ScriptedModel([text("Here."), done("Here.")], takes_back=False, note="it has no reset token")
 
     app = start(load, model_name="some model")
@@ -57,24 +50,6 @@ async def test_the_screen_is_there_before_the_model_and_a_message_waits_for_it(s
         assert "it has no reset token" in frames.screen()
 
 
-async def test_a_model_that_does_not_load_is_told_and_the_message_kept(start, database) -> None:
-    failing = threading.Event()
-
-    def load(progress):
-        assert failing.wait(20)
-        raise TakebackError("no [such] model; add one")
-
-    app = start(load)
-    async with app.run_test(size=(100, 30)) as pilot:
-        frames = Frames(app)
-        await until(pilot, lambda: "Loading" in state(app))
-        await pilot.press(*"early", "enter")
-        failing.set()
-        await until(pilot, lambda: "no [such] model; add one" in frames.screen())
-        assert "No model" in state(app)
-    assert stored(database) == [("user", "early", "")]
-
-
 async def test_esc_stops_and_keeps_what_was_shown(start, database) -> None:
     never = threading.Event()
     app = start(ScriptedModel([text("Half of"), never]))
@@ -89,6 +64,7 @@ async def test_esc_stops_and_keeps_what_was_shown(start, database) -> None:
         await pilot.press("escape")
         await until(pilot, lambda: "Stopped" in state(app))
         assert "Half of" in frames.screen()
+    assert app.chat.end()
     assert stored(database) == [("user", "a", ""), ("assistant", "Half of", "cancelled")]
 
 
@@ -97,7 +73,7 @@ async def test_esc_before_the_model_is_there_keeps_the_message_unanswered(start,
     model = ScriptedModel([text("x"), done("x")])
 
     def load(progress):
-        assert loaded.wait(20)
+        assert loaded.wait(PATIENCE)
         return model
 
     app = start(load)
@@ -111,6 +87,7 @@ async def test_esc_before_the_model_is_there_keeps_the_message_unanswered(start,
         assert model.asked == []
         await pilot.press("b", "enter")
         await until(pilot, lambda: "tokens/s" in state(app))
+    assert app.chat.end()
     assert [m.content for m in model.asked[0]] == ["a\n\nb"]
     assert [row[0] for row in stored(database)] == ["user", "user", "assistant"]
 
@@ -130,6 +107,7 @@ async def test_ctrl_c_copies_or_stops_or_says_how_to_quit(start, database) -> No
         await until(pilot, lambda: "Half" in frames.screen())
         await pilot.press("ctrl+c")
         await until(pilot, lambda: "Stopped" in state(app))
+    assert app.chat.end()
     assert stored(database)[-1][2] == "cancelled"
 
 
@@ -182,13 +160,14 @@ async def test_ctrl_n_begins_a_new_chat_and_keeps_the_old(start, database) -> No
         await pilot.press(*"new", "enter")
         await until(pilot, lambda: "Fresh." in frames.screen())
         assert "Half" not in frames.screen()
+    assert app.chat.end()
     assert stored(database, 1)[-1] == ("assistant", "Half", "cancelled")
     assert stored(database, 2) == [("user", "new", ""), ("assistant", "Fresh.", "stop")]
 
 
 async def test_the_last_chat_is_shown_again_with_what_happened_to_it(start, database) -> None:
     with History(database) as history:
-        chat = history.new_chat("first words [b]not markup[/x]")
+        chat, _ = history.new_chat("first words [b]not markup[/x]")
         history.settle(history.begin(chat), "**Kept.**", reason="stop", resets=1, shown_resets=1)
         history.say(chat, "again")
         history.grow(history.begin(chat), "Broken off")
@@ -206,27 +185,15 @@ async def test_the_last_chat_is_shown_again_with_what_happened_to_it(start, data
         assert words in shown
 
 
-async def test_older_messages_come_when_the_reader_reaches_the_top(start, database) -> None:
+@pytest.mark.parametrize("begin_new", [False, True])
+async def test_a_system_message_alone_does_not_hide_the_last_chat(start, database, begin_new: bool) -> None:
     with History(database) as history:
-        chat = history.new_chat("message 0 ")
-        for number in range(1, 130):
-            long = "and some words more " * (number % 9)
-            history.say(chat, f"message {number} " + long)
-    app = start(ScriptedModel())
+        history.new_chat("the last chat")
+    app = start(ScriptedModel(), system="Be brief.", begin_new=begin_new)
     async with app.run_test(size=(80, 24)) as pilot:
         frames = Frames(app)
-        await until(pilot, lambda: "message 129" in frames.screen())
-        assert len(app.screen.query(".user")) == 50
-        transcript = app.screen.query_one(Transcript)
-        await pilot.press("pageup")
-        transcript.scroll_home(animate=False)
-        await until(pilot, lambda: transcript.scroll_y > 0)
-        await pilot.pause(0.1)
-        assert re.search(r"message 80\s", frames.screen().splitlines()[3]), "the reader was moved"
-        transcript.scroll_home(animate=False)
-        await until(pilot, lambda: re.search(r"message 30\s", frames.screen()) and transcript.scroll_y > 0)
-        transcript.scroll_home(animate=False)
-        await until(pilot, lambda: re.search(r"message 0\s", frames.screen()))
+        await until(pilot, lambda: state(app) == "Ready")
+        assert ("the last chat" in frames.screen()) is not begin_new
 
 
 async def test_untrusted_names_and_errors_are_cleaned(start) -> None:
@@ -249,8 +216,7 @@ async def test_what_does_not_fit_the_context_is_told(start) -> None:
         frames = Frames(app)
         await until(pilot, lambda: state(app) == "Ready")
         for _ in range(5):
-            app.screen.query_one(Prompt).text = "one two three four five six seven eight nine"
-            await pilot.press("enter")
+            await say(pilot, "one two three four five six seven eight nine")
             await until(pilot, lambda: "tokens/s" in state(app))
             await pilot.press("ctrl+c")
         assert "no longer sees the first 4 messages" in frames.screen()
@@ -266,14 +232,3 @@ async def test_other_sizes_have_room_for_all(start, size) -> None:
         await pilot.press("a", "enter")
         await until(pilot, lambda: "Reply." in frames.screen())
         assert "Takeback" in frames.screen()
-
-
-async def test_a_store_that_cannot_be_opened_is_one_line_on_the_screen(start, database) -> None:
-    database.write_bytes(b"not a database " * 400)
-    app = start(ScriptedModel())
-    async with app.run_test(size=(100, 30)) as pilot:
-        frames = Frames(app)
-        await until(pilot, lambda: "damaged" in frames.screen())
-        await pilot.press("a", "enter")
-        await pilot.pause(0.05)
-        assert app.screen.query_one(Prompt).text == "a"

@@ -93,6 +93,7 @@ async def test_too_many_resets_are_told_in_words_that_do_not_scold(start, databa
         await pilot.press("a", "enter")
         await until(pilot, lambda: "no answer to this" in frames.screen())
         assert DRAFT not in frames.screen()
+    assert app.chat.end()
     with History(database) as history:
         last = history.entries(1)[-1]
         assert (last.text, last.reason, last.state) == ("", "reset_limit", "settled")
@@ -112,21 +113,18 @@ async def test_a_reader_who_scrolled_away_is_not_moved(start) -> None:
         await until(pilot, lambda: DRAFT in frames.screen())
         await pilot.press("pageup", "pageup")
         await until(pilot, lambda: "paragraph 20" in frames.screen() and DRAFT not in frames.screen())
-        await pilot.pause(0.1)
         transcript = app.screen.query_one(Transcript)
         place = transcript.scroll_y
         shown.set()
         await until(pilot, lambda: transcript.live and transcript.live.shown_resets)
         more.set()
-        await pilot.pause(0.2)
+        await until(pilot, lambda: transcript.live and "more" in transcript.live.said)
         end.set()
         await until(pilot, lambda: "Ready" in state(app))
-        await pilot.pause(0.1)
         assert transcript.scroll_y == place
         assert not transcript.following
         await pilot.press("ctrl+end")
-        await pilot.pause(0.1)
-        assert transcript.scroll_y == transcript.max_scroll_y
+        await until(pilot, lambda: transcript.scroll_y == transcript.max_scroll_y)
         assert transcript.following
 
 
@@ -154,14 +152,11 @@ async def test_scrolling_back_down_follows_again(start) -> None:
         await pilot.press("a", "enter")
         await until(pilot, lambda: "tokens/s" in state(app))
         transcript = app.screen.query_one(Transcript)
-        await pilot.pause(0.1)
-        assert transcript.scroll_y == transcript.max_scroll_y > 0
+        await until(pilot, lambda: transcript.scroll_y == transcript.max_scroll_y > 0)
         await pilot.press("pageup")
-        await pilot.pause(0.1)
-        assert not transcript.following
+        await until(pilot, lambda: not transcript.following)
         await pilot.press("pagedown", "pagedown")
-        await pilot.pause(0.1)
-        assert transcript.following
+        await until(pilot, lambda: transcript.following)
 
 
 async def test_a_short_chat_is_never_scrolled_out_of_place(start) -> None:

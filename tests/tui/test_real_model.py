@@ -25,12 +25,12 @@ async def test_two_turns_are_answered_and_stored_with_their_ids(start, database)
     app = start(loader(), options=GenerateOptions(seed=1, temperature=0, max_tokens=6))
     async with app.run_test(size=(100, 30)) as pilot:
         frames = Frames(app)
-        await until(pilot, lambda: state(app) == "Ready", 60)
+        await until(pilot, lambda: state(app) == "Ready")
         assert "takes back: no" in frames.screen()
         for turn, words in enumerate(("Name a fruit.", "Another?"), 1):
             app.screen.query_one("Prompt").text = words
             await pilot.press("enter")
-            await until(pilot, lambda turn=turn: len(app.screen.query(MessageView)) == 2 * turn, 60)
+            await until(pilot, lambda turn=turn: len(app.screen.query(MessageView)) == 2 * turn)
     assert app.chat.end()
     with History(database) as history:
         replies = [entry for entry in history.entries(1) if entry.role == "assistant"]
@@ -44,10 +44,10 @@ async def test_a_model_that_takes_back_everything_has_no_answer(start, database)
     app = start(loader(CONTROL_TOKEN), options=GenerateOptions(seed=1, reset_bias=30.0, max_resets=2))
     async with app.run_test(size=(100, 30)) as pilot:
         frames = Frames(app)
-        await until(pilot, lambda: state(app) == "Ready", 60)
+        await until(pilot, lambda: state(app) == "Ready")
         assert "takes back: yes" in frames.screen()
         await pilot.press(*"hi", "enter")
-        await until(pilot, lambda: "has no answer to this" in frames.screen(), 60)
+        await until(pilot, lambda: "has no answer to this" in frames.screen())
     assert app.chat.end()
     with History(database) as history:
         reply = history.entries(1)[-1]
@@ -57,10 +57,10 @@ async def test_a_model_that_takes_back_everything_has_no_answer(start, database)
 async def test_quitting_while_it_writes_keeps_what_was_shown(start, database) -> None:
     app = start(loader(), options=GenerateOptions(seed=1, max_tokens=400))
     async with app.run_test(size=(100, 30)) as pilot:
-        await until(pilot, lambda: state(app) == "Ready", 60)
+        await until(pilot, lambda: state(app) == "Ready")
         app.screen.query_one("Prompt").text = "Tell me a long story about the sea."
         await pilot.press("enter")
-        await until(pilot, lambda: state(app) == "Writing…", 60)
+        await until(pilot, lambda: state(app) == "Writing…")
         await pilot.press("ctrl+q")
     assert app.chat.end()
     with History(database) as history:

@@ -28,8 +28,21 @@ REMARKS = {
 class MessageView(Static):
     """A settled message."""
 
-    def __init__(self, role: str, name: str, body: Document, *, notice: str = "", remark: str = "") -> None:
-        """`role` is `user` or `assistant`; `notice` stands above the text, `remark` below it."""
+    def __init__(
+        self,
+        role: str,
+        name: str,
+        body: Document,
+        *,
+        notice: str = "",
+        remark: str = "",
+        entry: int | None = None,
+    ) -> None:
+        """`role` is `user` or `assistant`; `notice` stands above the text, `remark` below it.
+
+        `entry` is the message's id in the store, None where the screen does not know it.
+        """
+        self.entry = entry
         self._parts = (
             (_label(name), *_line(notice, "$text-secondary")),
             body,
@@ -40,26 +53,33 @@ class MessageView(Static):
         self.auto_links = False
 
     @classmethod
-    def of_user(cls, text: str) -> MessageView:
+    def of_user(cls, text: str, entry: int) -> MessageView:
         """What the user said. It is shown as it was typed."""
-        return cls("user", YOU, Document([Block(Content(clean_text(text)))]))
+        return cls("user", YOU, Document([Block(Content(clean_text(text)))]), entry=entry)
 
     @classmethod
     def of_entry(cls, entry: Entry) -> MessageView:
         """A message as it is stored. A reply that no reason is known of is being written elsewhere."""
         if entry.role == "user":
-            return cls.of_user(entry.text)
+            return cls.of_user(entry.text, entry.id)
         return cls.of_model(
-            entry.text, reason=entry.reason, resets=entry.resets, shown_resets=entry.shown_resets
+            entry.text,
+            reason=entry.reason,
+            resets=entry.resets,
+            shown_resets=entry.shown_resets,
+            entry=entry.id,
         )
 
     @classmethod
-    def of_model(cls, text: str, *, reason: str, resets: int, shown_resets: int) -> MessageView:
+    def of_model(
+        cls, text: str, *, reason: str, resets: int, shown_resets: int, entry: int | None = None
+    ) -> MessageView:
         """A reply that is over, for whatever reason."""
         body = render(text)
         if reason == "reset_limit":
             body = Document([Block(Content(no_answer(resets)))])
-        return cls("assistant", MODEL, body, notice=taken_back(shown_resets), remark=REMARKS.get(reason, ""))
+        remark = REMARKS.get(reason, "")
+        return cls("assistant", MODEL, body, notice=taken_back(shown_resets), remark=remark, entry=entry)
 
     def reserve(self, lines: int) -> None:
         """Take at least so many lines, so that the screen stays where it is."""
@@ -96,15 +116,20 @@ class LiveReply(Static):
         """`shown_resets` drafts of this reply were seen and taken back; it takes at least `reserve` lines."""
         self.shown_resets = shown_resets
         self.reserved = reserve
+        self._said: list[str] = []
         self._text = GrowingMarkdown()
-        self._empty = True
         super().__init__(self._document(), markup=False, classes="assistant")
         self.auto_links = False
 
+    @property
+    def said(self) -> str:
+        """The text so far."""
+        return "".join(self._said)
+
     def append(self, text: str) -> None:
         """Take more text; it is not seen before `redraw`."""
+        self._said.append(text)
         self._text.append(text)
-        self._empty = False
 
     def forget(self) -> None:
         """Hold nothing of the text any more, not even what was drawn of it.
@@ -112,6 +137,7 @@ class LiveReply(Static):
         For a widget that has been removed: Textual's lists may keep it for a while. Before, it would be
         drawn empty.
         """
+        self._said.clear()
         self._text = GrowingMarkdown()
         self.update(Document([]))
         self._render_cache = self._render_cache._replace(lines=[])
@@ -122,7 +148,7 @@ class LiveReply(Static):
 
     def _document(self) -> Document:
         head = [_label(MODEL), *_line(taken_back(self.shown_resets), "$text-secondary")]
-        blocks = _line("…", "$foreground-muted") if self._empty else self._text.document().blocks
+        blocks = self._text.document().blocks if self._said else _line("…", "$foreground-muted")
         return Document([*head, *blocks], self.reserved)
 
 

@@ -70,12 +70,21 @@ class Transcript(VerticalScroll, can_focus=False):
         # At the end already, nothing scrolls, and nothing else would notice that the reader is there.
         self.call_after_refresh(self._check_anchor)
 
+    @property
+    def oldest(self) -> int | None:
+        """The id in the store of the first message on the screen; what is older was left out, or is gone."""
+        entries = (view.entry for view in self._messages.query(MessageView).results())
+        return next((entry for entry in entries if entry is not None), None)
+
     async def show(self, views: Sequence[Widget]) -> None:
         """Show another chat, or the welcome where there is nothing to show, in one frame."""
-        self._live = None
+        old, self._live = self._live, None
         with self.app.batch_update():
             await self._messages.remove_children()
             await self._messages.mount_all(views or [Static(Content.assemble(*WELCOME), id="welcome")])
+        if old is not None:  # it may be taken back yet, where nobody sees it
+            old.forget()
+            self.call_after_refresh(forget_drawn_text)
         self.anchor()
 
     async def prepend(self, views: Sequence[MessageView]) -> None:
@@ -132,20 +141,25 @@ class Transcript(VerticalScroll, can_focus=False):
             # A shorter chat may have put the reader at its end, which is not where the reader went.
             self.call_after_refresh(super().release_anchor)
 
-    async def settle(self, view: MessageView | Notice) -> None:
-        """Put the finished reply in the place of the live one, in one frame."""
+    async def settle(self, *views: MessageView | Notice) -> None:
+        """Put the finished reply, or what is to be said of it, in the place of the live one, in one frame."""
         if (live := self._live) is None:
             return
-        if isinstance(view, MessageView):
-            view.reserve(live.reserved)
+        for view in views:
+            if isinstance(view, MessageView):
+                view.reserve(live.reserved)
         with self.app.batch_update():
-            await self._messages.mount(view, after=live)
+            await self._messages.mount_all(views, after=live)
             await live.remove()
         live.forget()
         self._live = None
         self.call_after_refresh(forget_drawn_text)  # of a reply that was withheld in the end
 
     async def _prune(self) -> None:
-        children = self._messages.children
+        """Remove the oldest, down to a message that the store knows, so that it can say what came before."""
+        children = list(self._messages.children)
         if len(children) > MOST_MOUNTED and self.following:
-            await self._messages.remove_children(list(children[: len(children) - KEPT_MOUNTED]))
+            for cut in range(len(children) - KEPT_MOUNTED, len(children)):
+                if getattr(children[cut], "entry", None) is not None:
+                    await self._messages.remove_children(children[:cut])
+                    return

@@ -1,0 +1,160 @@
+"""What the user sees of a model or a store that fails, and that the chat goes on."""
+
+import threading
+
+import pytest
+
+from assistant.conversation.history import History
+from assistant.engine.events import Error, Event
+from assistant.tui.widgets.prompt import Prompt
+from convert.errors import TakebackError
+from tests.tui.conftest import Gate, fail, say, state, stored
+from tests.tui.scripted import PATIENCE, Frames, ScriptedModel, done, text, until
+
+
+async def test_a_model_that_does_not_load_is_told_and_the_message_kept(start, database) -> None:
+    failing = threading.Event()
+
+    def load(progress):
+        assert failing.wait(PATIENCE)
+        raise TakebackError("no [such] model; add one")
+
+    app = start(load)
+    async with app.run_test(size=(100, 30)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: "Loading" in state(app))
+        await pilot.press(*"early", "enter")
+        failing.set()
+        await until(pilot, lambda: "no [such] model; add one" in frames.screen())
+        assert "No model" in state(app)
+    assert app.chat.end()
+    assert stored(database) == [("user", "early", "")]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TakebackError("no such model"), "no such model"),
+        (OSError("libllama.so: cannot open"), "libllama.so: cannot open"),
+        (MemoryError(), "not enough memory"),
+    ],
+    ids=["takeback", "library", "memory"],
+)
+async def test_without_a_model_every_message_is_told_so(start, database, error, words: str) -> None:
+    def load(progress):
+        raise error
+
+    app = start(load)
+    async with app.run_test(size=(100, 30)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: "No model" in state(app))
+        for number in (2, 3):
+            await pilot.press("a", "enter")
+            await until(pilot, lambda number=number: frames.screen().count(words) == number)
+            assert app.screen._request is None
+    assert app.chat.end()
+    assert stored(database) == [("user", "a", "")] * 2
+
+
+async def test_a_reply_that_breaks_in_an_unforeseen_way_does_not_end_the_chat(start, database) -> None:
+    model = ScriptedModel([text("Half"), object()], [text("Whole."), done("Whole.")])
+    play = model.generate
+
+    def generate(messages, options=None):
+        for event in play(messages, options):
+            if not isinstance(event, Event):
+                raise RuntimeError("decode [failed]")
+            yield event
+
+    model.generate = generate
+    app = start(model)
+    async with app.run_test(size=(100, 30)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready")
+        await pilot.press("a", "enter")
+        await until(pilot, lambda: "decode [failed]" in frames.screen())
+        await pilot.press("b", "enter")
+        await until(pilot, lambda: "Whole." in frames.screen())
+    assert app.chat.end()
+    assert [row[1:] for row in stored(database)][1::2] == [("Half", "error"), ("Whole.", "stop")]
+
+
+async def test_a_reply_that_fails_after_its_beginning_keeps_what_was_shown(start, database) -> None:
+    app = start(ScriptedModel([text("Half of it"), Error("the machine broke")], [text("Ok."), done("Ok.")]))
+    async with app.run_test(size=(100, 30)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready")
+        await pilot.press("a", "enter")
+        await until(pilot, lambda: state(app) == "Unfinished")
+        half, remark, notice = (
+            frames.screen().find(words) for words in ("Half of it", "Unfinished", "the machine broke")
+        )
+        assert 0 < half < remark < notice
+        await pilot.press("b", "enter")
+        await until(pilot, lambda: "Ok." in frames.screen())
+    assert app.chat.end()
+    assert stored(database)[1] == ("assistant", "Half of it", "error")
+
+
+async def test_one_message_that_is_too_long_does_not_block_the_chat(start) -> None:
+    model = ScriptedModel(*([[text("ok"), done("ok")]] * 2), context=40)
+    app = start(model)
+    async with app.run_test(size=(100, 50)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready")
+        await say(pilot, "word " * 50)
+        await until(pilot, lambda: "too long: 50 tokens" in frames.screen())
+        for words in ("short", "again"):
+            await say(pilot, words)
+            await until(pilot, lambda: "tokens/s" in state(app))
+            await pilot.press("ctrl+c")
+        assert "no longer sees the first message:" in frames.screen()
+    assert [message.content for message in model.asked[0]] == ["short"]
+    assert [message.content for message in model.asked[1]] == ["again"]
+
+
+async def test_a_store_that_cannot_be_opened_is_one_line_on_the_screen(start, database) -> None:
+    database.write_bytes(b"not a database " * 400)
+    app = start(ScriptedModel())
+    async with app.run_test(size=(100, 30)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: "damaged" in frames.screen())
+        await pilot.press("a", "enter")
+        await pilot.pause(0.05)
+        assert app.screen.query_one(Prompt).text == "a"
+
+
+async def test_a_last_chat_that_cannot_be_read_is_one_line_on_the_screen(
+    start, database, monkeypatch
+) -> None:
+    History(database).close()
+    monkeypatch.setattr(History, "chats", fail)
+    app = start(ScriptedModel())
+    async with app.run_test(size=(80, 24)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: "the disk [is] broken" in frames.screen())
+        assert "No chats" in state(app)
+
+
+async def test_enter_before_the_last_chat_is_there_sends_nothing_elsewhere(
+    start, database, monkeypatch
+) -> None:
+    with History(database) as history:
+        history.new_chat("the last chat")
+    read = Gate(monkeypatch, "entries")
+    app = start(ScriptedModel([text("Answer."), done("Answer.")]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        frames = Frames(app)
+        await until(pilot, read.entered.is_set)
+        await pilot.press("a", "enter")
+        await pilot.press("ctrl+n")
+        read.go_on.set()
+        await until(pilot, lambda: state(app) == "Ready")
+        assert "the last chat" in frames.screen()
+        assert app.screen.query_one(Prompt).text == "a"
+        await pilot.press("enter")
+        await until(pilot, lambda: "Answer." in frames.screen())
+    assert app.chat.end()
+    with History(database) as history:
+        assert [chat.title for chat in history.chats()] == ["the last chat"]
+        assert [entry.text for entry in history.entries(1)] == ["the last chat", "a", "Answer."]
