@@ -37,7 +37,6 @@ class Settings:
     threads: int | None = None
     gpu_layers: int | None = None
     plain: bool | None = None
-    keep_drafts: bool | None = None
 
 
 _FIELDS = {field.name: field.type for field in fields(Settings)}

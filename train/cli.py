@@ -74,7 +74,10 @@ def _sft(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's)")
     parser.add_argument(
-        "--every", type=_positive, default=25, help="steps between checkpoints (default: %(default)s)"
+        "--every",
+        type=_positive,
+        default=25,
+        help="steps between looks at the held-out rows (default: %(default)s)",
     )
     parser.add_argument(
         "--after-reset", choices=["rewind", "keep"], default="rewind", help="what the record says"

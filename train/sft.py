@@ -26,6 +26,8 @@ from train.record import write_result
 from train.rows import Row, file_sha256, load_rows
 
 Tell = Callable[[str], None]
+SAVE_EVERY = 10
+"""Steps between checkpoints: a kill costs no more than these."""
 
 
 @dataclass(frozen=True)
@@ -251,10 +253,11 @@ def _loop(
         optimizer.zero_grad()
         left = (time.monotonic() - began) / (step - first) * (settings.steps - step)
         log.step(step, settings.steps, loss, figures, left, tell)
-        if (step % settings.every == 0 or step == settings.steps) and accelerator.is_main_process:
+        last = step == settings.steps
+        if accelerator.is_main_process and (last or step % SAVE_EVERY == 0):
             checkpoint.save(settings.out, step, objective, optimizer)
-            if heldout:
-                log.write(step, measure(objective.model, heldout, encoder, pad), tell)
+        if accelerator.is_main_process and heldout and (last or step % settings.every == 0):
+            log.write(step, measure(objective.model, heldout, encoder, pad), tell)
 
 
 def _backward(

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 from convert.errors import TakebackError  # noqa: E402
 from train.base import load_base  # noqa: E402
 from train.encode import RAMP, Encoder  # noqa: E402
+from train.head import CHUNK, HeadLoss  # noqa: E402
 from train.objective import LossWeights, Objective, collate  # noqa: E402
 from train.probe import fit_row  # noqa: E402
 from train.rows import load_rows  # noqa: E402
@@ -72,6 +73,29 @@ def test_the_papers_form_is_the_cross_entropy_of_reset_and_reply_with_the_prefix
     # `forbid` is a sum and `words` a mean, so their parts of the reply's cross entropy are put back together.
     assert figures["reset"] == pytest.approx(float(each[start - 1]), rel=1e-4)
     assert figures["words"] + figures["forbid"] / len(each[start:]) == pytest.approx(reply, rel=1e-4)
+
+
+def test_the_gradient_made_in_pieces_is_that_of_the_objective():
+    torch.manual_seed(0)
+    size, width, vocabulary = 2 * CHUNK + 30, 16, 90
+    states, row = torch.randn(size, width, requires_grad=True), torch.randn(width, requires_grad=True)
+    head, teacher = torch.randn(vocabulary, width) / 2, torch.randn(size, width)
+    marks, targets = torch.rand(4, size), torch.randint(0, vocabulary - 1, (size,))
+    marks[3, ::2] = 0
+    sums, _ = HeadLoss.apply(states, row, head, marks, targets, teacher, vocabulary - 1)
+    made = torch.autograd.grad(sums.sum(), (states, row))
+
+    logits = (states @ head.T)[:, :-1]
+    total = logits.logsumexp(-1)
+    margin = states @ row - total
+    taught = (teacher @ head.T)[:, :-1].log_softmax(-1)
+    chosen = logits.gather(1, targets[:, None]).squeeze(1)
+    divergence = (taught.exp() * (taught - logits.log_softmax(-1))).sum(-1)
+    terms = (functional.softplus(-margin), functional.softplus(margin), total - chosen, divergence)
+    loss = sum((term * mark).sum() for term, mark in zip(terms, marks, strict=True))
+    assert float(sums.sum()) == pytest.approx(float(loss.detach()), rel=1e-5)
+    for one, other in zip(made, torch.autograd.grad(loss, (states, row)), strict=True):
+        assert torch.allclose(one, other, atol=1e-3)
 
 
 def test_nothing_is_learnt_from_the_words_of_a_draft(parts):
