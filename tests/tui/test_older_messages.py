@@ -43,7 +43,7 @@ async def test_older_messages_come_when_the_reader_reaches_the_top(start, databa
 
 async def test_messages_that_were_removed_come_back_from_the_store(start, monkeypatch) -> None:
     monkeypatch.setattr(transcript_module, "MOST_MOUNTED", 12)
-    monkeypatch.setattr(transcript_module, "KEPT_MOUNTED", 5)
+    monkeypatch.setattr(transcript_module, "KEPT_MOUNTED", 6)  # of 13: that would begin with an answer
     model = ScriptedModel(*([text(f"answer {n}."), done(f"answer {n}.")] for n in range(8)))
     app = start(model)
     async with app.run_test(size=(80, 14)) as pilot:
