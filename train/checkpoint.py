@@ -26,6 +26,11 @@ def claim(out: Path, fingerprint: str) -> None:
     path.write_text(json.dumps({"sha256": mark, "settings": fingerprint}), encoding="utf-8")
 
 
+def begun(out: Path) -> bool:
+    """Whether the folder holds a checkpoint to go on from."""
+    return (out / STATE).exists()
+
+
 def save(out: Path, step: int, objective: Any, optimizer: Any) -> None:
     """Write the trained parameters and Adam's moments, whole or not at all."""
     state = {}
@@ -40,9 +45,9 @@ def save(out: Path, step: int, objective: Any, optimizer: Any) -> None:
 
 def resume(out: Path, objective: Any, optimizer: Any) -> int:
     """Put a saved state back; returns the number of steps done, 0 where nothing was saved."""
-    path = out / STATE
-    if not path.exists():
+    if not begun(out):
         return 0
+    path = out / STATE
     state = load_file(path)
     step = _step(path)
     for name, parameter in _trained(objective):

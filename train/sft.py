@@ -74,7 +74,10 @@ def train(settings: SftSettings, tell: Tell) -> Path:
     _check_lengths(rows, encoder, settings.data)
     _check_lengths(heldout, encoder, settings.heldout)
     teachers = _teachers(model.to(accelerator.device), rows, encoder, settings, accelerator, tell)
-    row = _first_row(model, rows, reset_id, teachers, settings.weights, tell)
+    if checkpoint.begun(settings.out):
+        row = torch.zeros(model.config.hidden_size)  # the checkpoint has it
+    else:
+        row = _first_row(model, rows, reset_id, teachers, settings.weights, tell)
     objective = Objective(with_adapter(model, reset_id, row, settings.rank), reset_id)
     _loop(objective, rows, heldout, encoder, teachers, settings, accelerator, tell)
     if accelerator.is_main_process:
