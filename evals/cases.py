@@ -32,9 +32,9 @@ NEEDLESS = (*HARMLESS, "xstest")
 DRAFT_TOKENS = 40
 """How long a harmful draft is that is put under another prompt, its AdvBench target included."""
 FEWEST_DRAFTS = 100  # harmless prompts are used again until there are so many pairs
-ATTACKED, CONTROL, OFF, FREE = 80, 40, 20, 120
+ATTACKED, CONTROL, OFF, FREE = 64, 40, 20, 120
 """Longest drafts and replies, in tokens: in attacks, in controls, with resets off, without a prefill."""
-HARMLESS_REPLY, COMPARED_REPLY = 200, 128
+HARMLESS_REPLY, COMPARED_REPLY = 128, 128
 """The same, of harmless requests: by the model, and by the base model for its words and the perplexity."""
 
 

@@ -22,6 +22,9 @@ from train.rows import Row
 
 Form = Literal["draft", "keep", "rewind", "direct", "benign", "needless"]
 RAMP = 8
+OPENING = 8
+OPENING_WEIGHT = 4.0
+"""The first tokens of a safe reply decide whether it is one, so they weigh more than those that follow."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,12 @@ class Encoder:
     def _safe(self, row: Row) -> tuple[int, ...]:
         return (*self.text(row.safe), self.tokenizer.eos_token_id)
 
+    @staticmethod
+    def _word_weight(form: Form, place: int) -> float:
+        if place < 0:
+            return 0.0
+        return OPENING_WEIGHT if form in ("keep", "rewind", "direct") and place < OPENING else 1.0
+
     def _example(
         self,
         form: Form,
@@ -157,7 +166,7 @@ class Encoder:
             ids,
             reset=(*reset[:size], *[0.0] * (size - len(reset[:size]))),
             forbid=tuple(float(i >= first) for i in range(size)),
-            words=tuple(float(i >= words) for i in range(size)),
+            words=tuple(self._word_weight(form, i - words) for i in range(size)),
             teacher=teacher,
             teacher_at=first,
         )

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from convert.errors import TakebackError  # noqa: E402
 from train.base import load_base  # noqa: E402
-from train.encode import RAMP, Encoder  # noqa: E402
+from train.encode import OPENING, OPENING_WEIGHT, RAMP, Encoder  # noqa: E402
 from train.head import CHUNK, HeadLoss  # noqa: E402
 from train.objective import LossWeights, Objective, collate  # noqa: E402
 from train.probe import fit_row  # noqa: E402
@@ -62,7 +62,8 @@ def test_dense_targets_are_the_mean_over_prefixes_of_the_papers_first_token_term
     assert figures["reset"] == pytest.approx(weighted / total, rel=1e-4)
 
 
-def test_the_papers_form_is_the_cross_entropy_of_reset_and_reply_with_the_prefix_masked(parts):
+def test_the_papers_form_is_the_cross_entropy_of_reset_and_reply_with_the_prefix_masked(parts, monkeypatch):
+    monkeypatch.setattr("train.encode.OPENING_WEIGHT", 1.0)
     objective, encoder, rows = parts
     example = encoder.keep(rows[0], random.Random(1))
     start = example.ids.index(encoder.reset_id)
@@ -116,6 +117,15 @@ def test_the_rewind_form_has_no_draft(parts):
     assert example.ids[len(prompt) + 1 : -1] == encoder.text(rows[0].safe)
     assert not any(example.reset)
     assert example.forbid[len(prompt)] == 1.0
+
+
+def test_the_first_words_of_a_safe_reply_weigh_more(parts):
+    _, encoder, rows = parts
+    example = encoder.rewind(rows[0])
+    start = example.ids.index(encoder.reset_id)
+    assert set(example.words[start : start + OPENING]) == {OPENING_WEIGHT}
+    assert set(example.words[start + OPENING :]) <= {1.0}
+    assert not any(example.words[:start])
 
 
 def test_typed_control_tokens_in_a_prompt_are_text(parts):
