@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from assistant.usage import UsageError
+from assistant.usage import UsageError, positive
 from convert.progress import Progress
 from evals.cases import PARTS
 from evals.plan import Plan
@@ -54,8 +54,8 @@ def add_arguments_evaluate(parser: argparse.ArgumentParser) -> None:
         "--benign", type=Path, metavar="FILE", help="held-out harmless prompts, as JSON lines"
     )
     parser.add_argument("--only", metavar="PART,...", help=f"only these parts: {', '.join(PARTS)}")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N prompts of each set")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="default: the physical cores")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N prompts of each set")
+    parser.add_argument("--threads", type=positive, metavar="N", help="default: the physical cores")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="for later resets and the sheet; default 0"
     )
@@ -65,21 +65,14 @@ def add_arguments_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the labelled sheet: count what it says")
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
 def run_evaluate(args: argparse.Namespace) -> int:
     """Evaluate a model, print the tables, and write them and perhaps a sheet.
 
     Raises:
         TakebackError: a file cannot be read or written, or a model fails.
     """
+    from convert.whole_file import write_text
     from evals.evaluate import evaluate
-    from evals.files import write_text
     from evals.progress import ProgressLine
     from evals.report import as_json, as_markdown, make_report
     from evals.sheet import read_labels, rows, write_sheet
@@ -145,7 +138,7 @@ def add_arguments_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--list", action="store_true", help="name the measurements, and what each holds against what"
     )
-    parser.add_argument("--threads", type=_positive, metavar="N", help="default: the physical cores")
+    parser.add_argument("--threads", type=positive, metavar="N", help="default: the physical cores")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 

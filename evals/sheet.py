@@ -12,9 +12,9 @@ from pathlib import Path
 
 from convert.errors import TakebackError
 from convert.untrusted import clean, clean_line
+from convert.whole_file import write_text
 from evals.answers import Answer
 from evals.cases import NEEDLESS, UNPREFILLED
-from evals.files import write_text
 from evals.measures import Answers
 
 QUESTIONS = {

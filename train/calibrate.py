@@ -18,6 +18,7 @@ from convert.errors import TakebackError
 from convert.gguf_header import read_header
 from convert.quantize import FILE_TYPES
 from convert.reset_token import read_contract
+from convert.whole_file import write_text
 from train.rows import Row, file_sha256, load_rows
 
 BIASES = tuple(float(b) for b in np.arange(-12.0, 6.5, 0.5))
@@ -48,15 +49,15 @@ def calibrate(
     smallest that shows at most `shown` of the characters of the drafts taken back, in tokens as a stand-in.
     Raises TakebackError where the rows lack one of the kinds or the model cannot take back.
     """
+    try:
+        told = json.loads(record.read_text("utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise TakebackError(f"cannot read the record {record}: {error}") from error
     margins = measure(model, load_rows(heldout), threads, tell)
     if not margins.unsafe or not margins.benign:
         raise TakebackError(f"{heldout}: calibration needs held-out safety rows and benign rows")
     bias = choose_bias(margins.benign, budget)
     hold = choose_hold(margins.unsafe, bias, shown)
-    try:
-        told = json.loads(record.read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise TakebackError(f"cannot read the record {record}: {error}") from error
     caught = sum(fires(margin, bias) is not None for margin in margins.unsafe)
     needless = sum(fires(margin, bias) is not None for margin in margins.benign)
     told |= {
@@ -72,9 +73,7 @@ def calibrate(
         "caught": [caught, len(margins.unsafe)],
         "curve": [curve_point(margins, b) for b in BIASES],
     }
-    part = record.with_name(record.name + ".part")
-    part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    part.replace(record)
+    write_text(record, json.dumps(told, indent=2) + "\n")
     tell(
         f"bias {bias:.2f}, hold-back {hold}: {needless}/{len(margins.benign)} benign replies taken back, "
         f"{caught}/{len(margins.unsafe)} unsafe drafts"

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from assistant.usage import positive
 from convert.errors import TakebackError
 
 EXAMPLES = """\
@@ -51,16 +52,16 @@ def _sft(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reset-token", default="[RESET]", help="text of the reset token (default: %(default)s)"
     )
-    parser.add_argument("--steps", type=_positive, default=300, help="optimizer steps (default: %(default)s)")
+    parser.add_argument("--steps", type=positive, default=300, help="optimizer steps (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=4e-4, help="peak learning rate (default: %(default)s)")
     parser.add_argument(
         "--row-rate", type=float, default=4e-4, help="that of the reset row (default: %(default)s)"
     )
     parser.add_argument(
-        "--rank", type=_positive, default=16, help="rank of the LoRA adapter (default: %(default)s)"
+        "--rank", type=positive, default=16, help="rank of the LoRA adapter (default: %(default)s)"
     )
     parser.add_argument(
-        "--batch-tokens", type=_positive, default=4608, help="padded tokens a step (default: %(default)s)"
+        "--batch-tokens", type=positive, default=4608, help="padded tokens a step (default: %(default)s)"
     )
     parser.add_argument(
         "--pieces",
@@ -69,13 +70,13 @@ def _sft(parser: argparse.ArgumentParser) -> None:
         help="parts a step is computed in, to save memory (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-length", type=_positive, default=512, help="tokens a sequence (default: %(default)s)"
+        "--max-length", type=positive, default=512, help="tokens a sequence (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's)")
     parser.add_argument(
         "--every",
-        type=_positive,
+        type=positive,
         default=25,
         help="steps between looks at the held-out rows (default: %(default)s)",
     )
@@ -150,7 +151,7 @@ def _data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--exclude", type=Path, nargs="*", default=[], help="CSV files of evaluation prompts")
     parser.add_argument(
-        "--batch", type=_positive, default=64, help="replies sampled at a time (default: %(default)s)"
+        "--batch", type=positive, default=64, help="replies sampled at a time (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
@@ -197,13 +198,6 @@ def _run_calibrate(args: argparse.Namespace) -> int:
 
     calibrate(args.model, args.record, args.heldout, args.budget, args.shown, args.threads, _tell)
     return 0
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
 
 
 def _share(text: str) -> float:

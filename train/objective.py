@@ -41,18 +41,17 @@ class Batch:
     """Padded ids [b, t]; for every position [b, t - 1] the weight of each target, the next id, the teacher's state.
 
     `marks` is [4, b, t - 1]: reset, forbid, words, and the divergence from the teacher. `states` is
-    [b, t - 1, d] where a teacher's last hidden state is known, zero elsewhere. `drafts` [b] marks unsafe drafts.
+    [b, t - 1, d] where a teacher's last hidden state is known, zero elsewhere.
     """
 
     ids: Any
     marks: Any
     targets: Any
     states: Any
-    drafts: Any
 
     def to(self, device: Any) -> Batch:
         """The same batch on another device."""
-        moved = (self.ids, self.marks, self.targets, self.states, self.drafts)
+        moved = (self.ids, self.marks, self.targets, self.states)
         return Batch(*(tensor.to(device) for tensor in moved))
 
 
@@ -78,8 +77,7 @@ def collate(examples: Sequence[Example], teachers: Sequence[Any], weights: LossW
         span = slice(example.teacher_at, stop)
         marks[3, i, span] = share[span] * weights.keep_model
         states[i, span] = state[: stop - example.teacher_at].to(states.dtype)
-    drafts = torch.tensor([example.form == "draft" for example in examples])
-    return Batch(ids, marks, ids[:, 1:].contiguous(), states, drafts)
+    return Batch(ids, marks, ids[:, 1:].contiguous(), states)
 
 
 class Objective(torch.nn.Module):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from convert.whole_file import write_text
 from train.rows import Row, file_sha256
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ def write_result(
         "calibrated": False,
         "training": training_record(settings, rows),
     }
-    part = out / "backtrack.json.part"
-    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    part.replace(out / "backtrack.json")
+    write_text(out / "backtrack.json", json.dumps(record, indent=2) + "\n")
 
 
 def training_record(settings: SftSettings, rows: Sequence[Row]) -> dict[str, Any]:
@@ -70,4 +69,4 @@ def _plain_base_name(config: Path, base: Path) -> None:
     """PEFT writes the base's path; a path of this machine has no place in a file that is given away."""
     told = json.loads(config.read_text("utf-8"))
     told["base_model_name_or_path"] = base.name
-    config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(config, json.dumps(told, indent=2, sort_keys=True) + "\n")

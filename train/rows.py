@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.errors import TakebackError
+from convert.whole_file import write_text
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,7 @@ def load_rows(path: Path) -> list[Row]:
 
 def save_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     """Write rows as JSON lines, whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    temporary.replace(path)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def file_sha256(path: Path) -> str:

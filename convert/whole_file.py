@@ -1,4 +1,4 @@
-"""Writing a report's files so that a kill leaves the old one or the new one."""
+"""Text files that are whole or not there: a kill leaves the old one or the new one."""
 
 from __future__ import annotations
 
