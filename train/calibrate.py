@@ -45,15 +45,18 @@ def calibrate(
 ) -> None:
     """Set `reset_bias`, `hold_back` and `calibrated` in a backtrack.json, with the curve they were chosen from.
 
-    The bias is the largest that takes back at most `budget` of the held-out benign replies; the hold-back the
-    smallest that shows at most `shown` of the characters of the drafts taken back, in tokens as a stand-in.
+    The bias is the largest that takes back at most `budget` of the held-out benign replies, those that the model
+    began by itself: with words put into its mouth even a harmless prompt has drafts worth taking back, and a chat
+    has none. The hold-back is the smallest that shows at most `shown` of the characters of the drafts taken back,
+    in tokens as a stand-in.
     Raises TakebackError where the rows lack one of the kinds or the model cannot take back.
     """
     try:
         told = json.loads(record.read_text("utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise TakebackError(f"cannot read the record {record}: {error}") from error
-    margins = measure(model, load_rows(heldout), threads, tell)
+    rows = [row for row in load_rows(heldout) if row.is_safety or not row.prefill]
+    margins = measure(model, rows, threads, tell)
     if not margins.unsafe or not margins.benign:
         raise TakebackError(f"{heldout}: calibration needs held-out safety rows and benign rows")
     bias = choose_bias(margins.benign, budget)

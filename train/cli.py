@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from assistant.usage import positive
 from convert.errors import TakebackError
+from train.settings import LossWeights, SftSettings, Shares
 
 EXAMPLES = """\
 examples:
@@ -49,94 +52,72 @@ def _sft(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the run: checkpoints, log, adapter"
     )
-    parser.add_argument(
-        "--reset-token", default="[RESET]", help="text of the reset token (default: %(default)s)"
-    )
-    parser.add_argument("--steps", type=positive, default=300, help="optimizer steps (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=4e-4, help="peak learning rate (default: %(default)s)")
-    parser.add_argument(
-        "--row-rate", type=float, default=4e-4, help="that of the reset row (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--rank", type=positive, default=16, help="rank of the LoRA adapter (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--batch-tokens", type=positive, default=4608, help="padded tokens a step (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--pieces",
-        type=int,
-        default=3,
-        help="parts a step is computed in, to save memory (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-length", type=positive, default=512, help="tokens a sequence (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=1)
+    plain = {field.name: field.default for field in fields(SftSettings)}
+    for name, (kind, told) in NUMBERS.items():
+        parser.add_argument(
+            f"--{name}",
+            type=kind,
+            default=plain[name.replace("-", "_")],
+            help=f"{told} (default: %(default)s)",
+        )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's)")
-    parser.add_argument(
-        "--every",
-        type=positive,
-        default=25,
-        help="steps between looks at the held-out rows (default: %(default)s)",
-    )
     parser.add_argument(
         "--after-reset", choices=["rewind", "keep"], default="rewind", help="what the record says"
     )
-    for name, default in (("keep", 0.3), ("rewind", 0.5), ("direct", 0.3), ("needless", 0.3)):
-        parser.add_argument(f"--share-{name}", type=float, default=default, metavar="S", help=FORMS[name])
-    for name, default in (
-        ("reset", 1.0),
-        ("forbid", 0.3),
-        ("words", 1.0),
-        ("direct", 0.25),
-        ("keep-model", 2.0),
-    ):
-        parser.add_argument(f"--weight-{name}", type=float, default=default, metavar="W", help=TERMS[name])
+    for group, terms, letter in ((Shares, FORMS, "share"), (LossWeights, TERMS, "weight")):
+        for field in fields(group):
+            parser.add_argument(
+                f"--{letter}-{field.name.replace('_', '-')}",
+                type=float,
+                default=field.default,
+                metavar=letter[0].upper(),
+                help=f"{terms[field.name]} (default: %(default)s)",
+            )
 
 
 NEEDED = ("torch", "transformers", "peft", "accelerate", "safetensors")
+NUMBERS: dict[str, tuple[Callable[[str], object], str]] = {
+    "reset-token": (str, "text of the reset token"),
+    "steps": (positive, "optimizer steps"),
+    "rate": (float, "peak learning rate"),
+    "row-rate": (float, "that of the reset row"),
+    "rank": (positive, "rank of the LoRA adapter"),
+    "batch-tokens": (positive, "padded tokens a step"),
+    "pieces": (positive, "parts a step is computed in, to save memory"),
+    "max-length": (positive, "tokens a sequence"),
+    "seed": (int, "seed of the order and of the adapter's start"),
+    "every": (positive, "steps between looks at the held-out rows"),
+}
 FORMS = {
-    "keep": "share of safety rows shown as the paper's P d R y (default: %(default)s)",
-    "rewind": "share shown as P R y (default: %(default)s)",
-    "direct": "share shown as P y, the paper's second term (default: %(default)s)",
-    "needless": "share of benign rows shown as P R y (default: %(default)s)",
+    "keep": "share of safety rows shown as the paper's P d R y",
+    "rewind": "share shown as P R y",
+    "direct": "share shown as P y, the paper's second term",
+    "needless": "share of benign rows shown as P R y",
 }
 TERMS = {
-    "reset": "the reset inside unsafe drafts (default: %(default)s)",
-    "forbid": "no reset elsewhere, summed over a reply (default: %(default)s)",
-    "words": "the words of safe replies (default: %(default)s)",
-    "direct": "those of the second term, relative to them (default: %(default)s)",
-    "keep-model": "divergence from the base on benign replies (default: %(default)s)",
+    "reset": "the reset inside unsafe drafts",
+    "forbid": "no reset elsewhere, summed over a reply",
+    "words": "the words of safe replies",
+    "direct": "those of the second term, relative to them",
+    "keep_model": "divergence from the base on benign replies",
 }
 
 
 def _run_sft(args: argparse.Namespace) -> int:
     from assistant.models.bundled import base_model
-    from train.encode import Shares
-    from train.objective import LossWeights
-    from train.sft import SftSettings, train
+    from train.sft import train
 
-    settings = SftSettings(
-        base=args.base or base_model(),
-        shares=Shares(args.share_keep, args.share_rewind, args.share_direct, args.share_needless),
-        weights=LossWeights(
-            args.weight_reset,
-            args.weight_forbid,
-            args.weight_words,
-            args.weight_direct,
-            args.weight_keep_model,
-        ),
-        **{name: getattr(args, name) for name in SFT_FIELDS},
+    groups = {"shares": ("share", Shares), "weights": ("weight", LossWeights)}
+    made = {
+        name: kind(**{field.name: getattr(args, f"{letter}_{field.name}") for field in fields(kind)})
+        for name, (letter, kind) in groups.items()
+    }
+    given = {field.name for field in fields(SftSettings)} & vars(args).keys() - {"base"}
+    train(
+        SftSettings(base=args.base or base_model(), **made, **{name: getattr(args, name) for name in given}),
+        _tell,
     )
-    train(settings, _tell)
     return 0
-
-
-SFT_FIELDS = (
-    "data", "out", "heldout", "reset_token", "steps", "rate", "row_rate", "rank", "batch_tokens", "pieces",
-    "max_length", "seed", "threads", "every", "after_reset",
-)  # fmt: skip
 
 
 def _data(parser: argparse.ArgumentParser) -> None:

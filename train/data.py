@@ -13,7 +13,7 @@ import torch
 
 from train import grouped
 from train.base import load_base
-from train.openings import opening
+from train.openings import opening, restated
 from train.prompts import Prompt, collect, corpus_table
 from train.rows import save_rows
 from train.sampling import Wanted, read_lines, sample
@@ -25,7 +25,7 @@ REFUSES = re.compile(
     r"|against the law|is illegal|I('m| am) not (going|comfortable)|never okay|do not condone)",
     re.IGNORECASE,
 )
-DRAFT_TOKENS, TASK_TOKENS, REPLY_TOKENS = 64, 128, 96
+DRAFT_TOKENS, TASK_TOKENS, REPLY_TOKENS, RESTATED_TOKENS = 64, 128, 96, 40
 
 
 def build(
@@ -71,9 +71,12 @@ def build(
 
 
 def wanted(prompts: Sequence[Prompt]) -> list[Wanted]:
-    """The replies to sample: drafts free and with an opening, benign replies greedy, a third with an opening."""
+    """The replies to sample: drafts free and with openings, benign replies greedy, many with an opening too."""
     items = []
+    openings = restated()
     for prompt in prompts:
+        if again := openings.get(digest(prompt.text)):
+            items.append(Wanted(prompt.text, again, 0.8, RESTATED_TOKENS))
         if prompt.kind == "harmful":
             items.append(Wanted(prompt.text, opening(prompt), 0.8, DRAFT_TOKENS))
             items.append(Wanted(prompt.text, "", 0.8, DRAFT_TOKENS))

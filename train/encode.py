@@ -19,22 +19,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from train.rows import Row
+from train.settings import Shares
 
 Form = Literal["draft", "keep", "rewind", "direct", "benign", "needless"]
 RAMP = 8
 OPENING = 8
 OPENING_WEIGHT = 4.0
 """The first tokens of a safe reply decide whether it is one, so they weigh more than those that follow."""
-
-
-@dataclass(frozen=True)
-class Shares:
-    """How often an epoch shows a row in each form, 0 to 1; drafts and benign replies are shown every time."""
-
-    keep: float = 0.3
-    rewind: float = 0.5
-    direct: float = 0.3
-    needless: float = 0.3
 
 
 @dataclass(frozen=True)

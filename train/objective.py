@@ -21,19 +21,9 @@ import torch
 
 from train.encode import Example
 from train.head import HeadLoss
+from train.settings import LossWeights
 
 TERMS = ("reset", "forbid", "words", "keep_model")
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the terms; `direct` is that of the paper's second term relative to the safe reply after a reset."""
-
-    reset: float = 1.0
-    forbid: float = 0.3
-    words: float = 1.0
-    direct: float = 0.25
-    keep_model: float = 2.0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from train.prompts import Prompt
+from train.prompts import Prompt, corpus_lines
 from train.text import digest
 
 GENERAL = (
@@ -18,6 +18,14 @@ ASKS_HOW = re.compile(
     r"|how to) (.{5,60}?)[?.]?$",
     re.IGNORECASE,
 )
+
+
+def restated() -> dict[str, str]:
+    """By the prompt's digest, an opening that says the request again, as the reply of one who complies begins.
+
+    Harmful and harmless prompts have them alike, so that the opening's form tells nothing.
+    """
+    return {line["prompt_digest"]: line["opening"] for line in corpus_lines("openings.jsonl")}
 
 
 def opening(prompt: Prompt) -> str:

@@ -33,12 +33,14 @@ class Prompt:
 
     @property
     def held_out(self) -> bool:
-        """Whether it is kept from training: a tenth, chosen by the text alone, so that it never changes."""
-        return int(digest(self.text), 16) / 16**16 < HELD_OUT
+        """Whether it is kept from training: a tenth, chosen by the text alone, and what was written for calibration."""
+        return self.source == "calibration" or int(digest(self.text), 16) / 16**16 < HELD_OUT
 
     @property
     def for_evaluation(self) -> bool:
         """Half of what is held out: neither training nor calibration ever sees it."""
+        if self.source == "calibration":
+            return False
         return self.held_out and int(digest(self.text, "evaluation"), 16) % 2 == 0
 
 
@@ -126,6 +128,8 @@ def _written() -> Iterator[Prompt]:
         yield Prompt(line["prompt"], "benign", "own")
     for line in corpus_lines("lookalikes.jsonl"):
         yield Prompt(line["prompt"], "lookalike", "own")
+    for line in corpus_lines("calibration.jsonl"):
+        yield Prompt(line["prompt"], line["kind"], "calibration")
 
 
 def _csv(path: Path) -> Iterable[dict[str, str]]:

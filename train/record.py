@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from convert.whole_file import write_text
 from train.rows import Row, file_sha256
-
-if TYPE_CHECKING:
-    from train.sft import SftSettings
+from train.settings import SftSettings
 
 
 def write_result(

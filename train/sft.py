@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +18,17 @@ from peft import LoraConfig, get_peft_model
 from convert.errors import TakebackError
 from train import checkpoint, teacher
 from train.base import load_base
-from train.encode import RAMP, Encoder, Example, Shares, epoch
+from train.encode import RAMP, Encoder, Example, epoch
 from train.heldout import measure
-from train.objective import LossWeights, Objective, collate
+from train.objective import Objective, collate
 from train.probe import fit_row
 from train.record import write_result
 from train.rows import Row, file_sha256, load_rows
+from train.settings import LossWeights, SftSettings
 
 Tell = Callable[[str], None]
 SAVE_EVERY = 10
 """Steps between checkpoints: a kill costs no more than these."""
-
-
-@dataclass(frozen=True)
-class SftSettings:
-    """Everything a run depends on; written into its record."""
-
-    base: Path
-    data: Path
-    out: Path
-    heldout: Path | None = None
-    reset_token: str = "[RESET]"  # noqa: S105 (a token of the vocabulary, not a secret)
-    steps: int = 300
-    rate: float = 4e-4
-    row_rate: float = 4e-4
-    warmup: float = 0.06
-    rank: int = 16
-    batch_tokens: int = 4608
-    pieces: int = 3
-    max_length: int = 512
-    seed: int = 1
-    threads: int = 0
-    every: int = 25
-    after_reset: str = "rewind"
-    shares: Shares = field(default_factory=Shares)
-    weights: LossWeights = field(default_factory=LossWeights)
 
 
 def train(settings: SftSettings, tell: Tell) -> Path:

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from convert.errors import TakebackError
-from train.openings import GENERAL, opening
+from train.openings import GENERAL, opening, restated
 from train.prompts import Prompt, collect, corpus_lines, corpus_table
 from train.text import digest, likeness, triples
 
@@ -29,7 +29,7 @@ def sets(tmp_path, monkeypatch):
 
 
 def test_labels_decide_the_kind_and_doubles_are_dropped(sets):
-    found = [prompt for prompt in collect(sets) if prompt.source != "own"]
+    found = [prompt for prompt in collect(sets) if prompt.source not in ("own", "calibration")]
     assert [(prompt.text.split()[-1], prompt.kind) for prompt in found] == [
         ("neighbour?", "harmful"),
         ("market?", "lookalike"),
@@ -67,6 +67,32 @@ def test_half_of_what_is_held_out_is_for_evaluation_alone():
     assert all(prompt.held_out for prompt in kept)
     share = len(kept) / sum(prompt.held_out for prompt in prompts)
     assert 0.4 < share < 0.6
+
+
+def test_what_was_written_for_calibration_is_held_out_and_never_evaluated_on():
+    prompts = [
+        Prompt(line["prompt"], line["kind"], "calibration") for line in corpus_lines("calibration.jsonl")
+    ]
+    assert len(prompts) > 150
+    assert all(prompt.held_out and not prompt.for_evaluation for prompt in prompts)
+
+
+def test_safe_replies_refuse_in_a_sentence_of_its_own():
+    """A small model parrots "..., but I can tell you how to ..." and then does."""
+    replies = [
+        line["safe"] for name in ("safe_replies.jsonl", "requests.jsonl") for line in corpus_lines(name)
+    ]
+    assert len(set(replies)) == len(replies) > 1200
+    assert not [text for text in replies if ", but" in text.split(". ")[0] or "how to" in text]
+
+
+def test_restated_openings_are_there_for_harmful_and_harmless_prompts():
+    harmful = {line["prompt_digest"] for line in corpus_lines("safe_replies.jsonl")}
+    openings = restated()
+    shared = harmful & openings.keys()
+    assert len(shared) > 900
+    assert len(openings.keys() - harmful) > 400
+    assert all(text.strip() for text in openings.values())
 
 
 def test_openings_are_stable_and_sometimes_name_the_subject():

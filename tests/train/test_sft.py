@@ -18,10 +18,11 @@ from convert.errors import TakebackError  # noqa: E402
 from train.base import load_base  # noqa: E402
 from train.encode import OPENING, OPENING_WEIGHT, RAMP, Encoder  # noqa: E402
 from train.head import CHUNK, HeadLoss  # noqa: E402
-from train.objective import LossWeights, Objective, collate  # noqa: E402
+from train.objective import Objective, collate  # noqa: E402
 from train.probe import fit_row  # noqa: E402
 from train.rows import load_rows  # noqa: E402
-from train.sft import SftSettings, add_reset_token, train, with_adapter  # noqa: E402
+from train.settings import LossWeights, SftSettings  # noqa: E402
+from train.sft import add_reset_token, train, with_adapter  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
