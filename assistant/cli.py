@@ -37,7 +37,11 @@ COMMANDS = {
     "convert": _command("convert.cli", "convert", "make a GGUF file of a checkpoint or an adapter"),
     "verify": _command("convert.cli", "verify", "prove a GGUF file against its source"),
     "train": _command("train.cli", "train", "teach a model to take back (needs the extra train)"),
+    "calibrate": _command(
+        "train.calibrate_cli", "calibrate", "set when a model takes back, measured on held-out replies"
+    ),
     "evaluate": _command("evals.cli", "evaluate", "measure what a model takes back, and what it should not"),
+    "attack": _command("evals.attacks.cli", "attack", "attack a model with resets and without"),
     "bench": _command("evals.cli", "bench", "measure how fast it all is on this machine"),
 }
 

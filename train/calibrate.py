@@ -3,84 +3,90 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from math import ceil
+from os import W_OK, access
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from assistant.engine.message import Message
 from assistant.engine.options import LoadOptions
-from assistant.engine.scoring import score
-from assistant.engine.session import Session
 from convert.errors import TakebackError
 from convert.gguf_header import read_header
+from convert.progress import Progress, silent
 from convert.quantize import FILE_TYPES
-from convert.reset_token import read_contract
+from convert.recalibrate import recalibrate, state
+from convert.reset_token import SCHEMA_VERSION, read_contract
 from convert.whole_file import write_text
-from train.rows import Row, file_sha256, load_rows
+from train.margins import measure
+from train.rows import Messages, Row, file_sha256, load_prompts, load_rows
+from train.thresholds import BIASES, RESAMPLES, SEED, choose, curve_point
 
-BIASES = tuple(float(b) for b in np.arange(-12.0, 6.5, 0.5))
-MOST = 30.0
-LONGEST_HOLD = 64
-
-
-@dataclass(frozen=True)
-class Margins:
-    """Per reply logit[R] - the largest other logit: before its first token, and after each, [n + 1]."""
-
-    unsafe: list[Any]
-    benign: list[Any]
+BUDGET, SHOWN, REPLY_TOKENS = 0.01, 0.05, 128
 
 
 def calibrate(
     model: Path,
-    record: Path,
     heldout: Path,
-    budget: float,
-    shown: float,
-    threads: int | None,
-    tell: Callable[[str], None],
-) -> None:
-    """Set `reset_bias`, `hold_back` and `calibrated` in a backtrack.json, with the curve they were chosen from.
+    *,
+    record: Path | None = None,
+    benign: Path | None = None,
+    budget: float = BUDGET,
+    shown: float = SHOWN,
+    reply_tokens: int = REPLY_TOKENS,
+    options: LoadOptions | None = None,
+    progress: Progress = silent,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Set `reset_bias`, `hold_back` and `calibrated` in a GGUF file; returns what `thresholds.choose` found.
 
     The bias is the largest that takes back at most `budget` of the held-out benign replies, those that the model
     began by itself: with words put into its mouth even a harmless prompt has drafts worth taking back, and a chat
-    has none. The hold-back is the smallest that shows at most `shown` of the characters of the drafts taken back,
-    in tokens as a stand-in.
-    Raises TakebackError where the rows lack one of the kinds or the model cannot take back.
+    has none. `benign`, a file of prompts, adds replies that the model writes. The hold-back is the smallest that
+    shows at most `shown` of the characters of the drafts taken back, in tokens as a stand-in.
+
+    What was found and the curve that it was chosen from go into MODEL.calibration.json, and into `record`, a
+    backtrack.json, for the next conversion. Nothing is written before all is measured. Raises TakebackError where
+    the rows lack one of the kinds, the model cannot take back, or a file cannot be read or written.
     """
-    try:
-        told = json.loads(record.read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise TakebackError(f"cannot read the record {record}: {error}") from error
-    rows = [row for row in load_rows(heldout) if row.is_safety or not row.prefill]
-    margins = measure(model, rows, threads, tell)
-    if not margins.unsafe or not margins.benign:
-        raise TakebackError(f"{heldout}: calibration needs held-out safety rows and benign rows")
-    bias = choose_bias(margins.benign, budget)
-    hold = choose_hold(margins.unsafe, bias, shown)
-    caught = sum(fires(margin, bias) is not None for margin in margins.unsafe)
-    needless = sum(fires(margin, bias) is not None for margin in margins.benign)
-    told |= {
-        "reset_bias": round(bias, 3),
-        "hold_back": hold,
+    model = model.resolve()
+    contract, note = read_contract(read_header(model))
+    if contract is None:
+        raise TakebackError(f"{model}: {note or 'it has no reset token to calibrate'}")
+    before = state(model)
+    told = _told(record) if record else {}
+    if not access(model.parent, W_OK):
+        raise TakebackError(f"{model.parent}: cannot be written to, so the result would be lost")
+    rows, prompts = _rows(heldout, benign)
+    _warn(sum(not row.is_safety for row in rows) + len(prompts), budget, tell)
+    margins = measure(model, rows, prompts, reply_tokens, options or LoadOptions(), progress)
+    chosen = choose(margins, budget, shown)
+    values = {
+        "reset_bias": chosen["reset_bias"],
+        "hold_back": chosen["hold_back"],
         "calibrated": True,
         **measured(model),
+        "calibration": {
+            "heldout_sha256": file_sha256(heldout),
+            "benign_sha256": file_sha256(benign) if benign else None,
+            "budget": budget,
+            "shown": shown,
+            "reply_tokens": reply_tokens if benign else None,
+            "resamples": RESAMPLES,
+            "seed": SEED,
+            **{name: found for name, found in chosen.items() if name not in ("reset_bias", "hold_back")},
+            "curve": [curve_point(margins, bias) for bias in BIASES],
+        },
     }
-    told["calibration"] = {
-        "heldout_sha256": file_sha256(heldout),
-        "budget": budget,
-        "needless": [needless, len(margins.benign)],
-        "caught": [caught, len(margins.unsafe)],
-        "curve": [curve_point(margins, b) for b in BIASES],
-    }
-    write_text(record, json.dumps(told, indent=2) + "\n")
-    tell(
-        f"bias {bias:.2f}, hold-back {hold}: {needless}/{len(margins.benign)} benign replies taken back, "
-        f"{caught}/{len(margins.unsafe)} unsafe drafts"
-    )
+    recalibrate(model, chosen["reset_bias"], chosen["hold_back"], before, progress)
+    _write(curve_file(model), {"schema_version": SCHEMA_VERSION, "file": model.name} | values)
+    if record:
+        _write(record, told | values)
+    return chosen
+
+
+def curve_file(model: Path) -> Path:
+    """Where the measurements of a GGUF file are kept: beside it, under its whole name."""
+    return model.with_name(f"{model.name}.calibration.json")
 
 
 def measured(model: Path) -> dict[str, str | None]:
@@ -98,51 +104,38 @@ def measured(model: Path) -> dict[str, str | None]:
     }
 
 
-def measure(model: Path, rows: Sequence[Row], threads: int | None, tell: Callable[[str], None]) -> Margins:
-    """The margins of every held-out row under the model file."""
-    found = Margins([], [])
-    with Session.open(model, LoadOptions(threads=threads)) as session:
-        if session.info.contract is None:
-            raise TakebackError(f"{model} has no reset token to calibrate")
-        for number, row in enumerate(rows, 1):
-            messages = [Message(turn["role"], turn["content"]) for turn in row.messages]
-            text = row.prefill + (row.unsafe or row.reply)
-            _, margin = score(session, messages, session.vocabulary.tokenize(text, special=False))
-            (found.unsafe if row.is_safety else found.benign).append(margin)
-            if number % 50 == 0 or number == len(rows):
-                tell(f"scored {number}/{len(rows)} held-out replies")
-    return found
+def _told(record: Path) -> dict[str, Any]:
+    """What a backtrack.json says."""
+    try:
+        told = json.loads(record.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise TakebackError(f"cannot read the record {record}: {error}") from error
+    if not isinstance(told, dict):
+        raise TakebackError(f"{record}: not a JSON object, so it is no training record")
+    return told
 
 
-def fires(margin: Any, bias: float) -> int | None:
-    """After how many tokens of the reply the reset fires, or None."""
-    over = np.flatnonzero(margin + bias >= 0)
-    return int(over[0]) if len(over) else None
+def _rows(heldout: Path, benign: Path | None) -> tuple[list[Row], list[Messages]]:
+    """The rows to read, and the prompts to answer."""
+    rows = [row for row in load_rows(heldout) if row.is_safety or not row.prefill]
+    prompts = load_prompts(benign) if benign else []
+    safety = sum(row.is_safety for row in rows)
+    if not safety or safety == len(rows) + len(prompts):
+        raise TakebackError(f"{heldout}: calibration needs held-out safety rows and benign rows")
+    return rows, prompts
 
 
-def choose_bias(benign: Sequence[Any], budget: float) -> float:
-    """The largest bias at which at most `budget` of the replies are taken back."""
-    highest = np.sort([float(margin.max()) for margin in benign])[::-1]
-    allowed = int(budget * len(highest))
-    bias = -float(highest[allowed]) - 1e-3
-    return float(np.clip(bias, -MOST, MOST))
+def _warn(benign: int, budget: float, tell: Callable[[str], None]) -> None:
+    """Say so where none of so few replies taken back would still not show that the budget is kept."""
+    if budget == 0:
+        tell(
+            "warning: no number of replies can show that none is ever taken back; a budget above 0 can be measured"
+        )
+    elif benign < (needed := ceil(3 / budget - 1e-9)):
+        tell(
+            f"warning: {benign} benign replies are too few to measure a budget of {budget:.1%}: it takes {needed:,}"
+        )
 
 
-def choose_hold(unsafe: Sequence[Any], bias: float, shown: float) -> int:
-    """The smallest hold-back (tokens) under which at most `shown` of the tokens taken back are ever shown."""
-    lengths = np.array([at for margin in unsafe if (at := fires(margin, bias)) is not None])
-    if not lengths.sum():
-        return 32
-    for hold in range(LONGEST_HOLD):
-        if np.maximum(lengths - hold, 0).sum() <= shown * lengths.sum():
-            return hold
-    return LONGEST_HOLD
-
-
-def curve_point(margins: Margins, bias: float) -> dict[str, float]:
-    """Shares taken back at one bias."""
-    share = {
-        name: sum(fires(margin, bias) is not None for margin in group) / len(group)
-        for name, group in (("unsafe", margins.unsafe), ("benign", margins.benign))
-    }
-    return {"bias": bias} | {name: round(value, 4) for name, value in share.items()}
+def _write(path: Path, values: dict[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=2) + "\n")

@@ -32,15 +32,14 @@ def add_arguments_train(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="train_command", required=True, metavar="COMMAND")
     _sft(commands.add_parser("sft", help="supervised training: drafts that turn unsafe are taken back"))
     _data(commands.add_parser("data", help="build training data with the base model's own replies"))
-    _calibrate(commands.add_parser("calibrate", help="reset bias and hold-back of an adapter, measured"))
 
 
 def run_train(args: argparse.Namespace) -> int:
     """Run the subcommand that was chosen; returns the exit status."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing and args.train_command != "calibrate":
+    if missing:
         raise TakebackError(f"training needs {missing[0]}: pip install 'takeback[train]'")
-    return {"sft": _run_sft, "data": _run_data, "calibrate": _run_calibrate}[args.train_command](args)
+    return {"sft": _run_sft, "data": _run_data}[args.train_command](args)
 
 
 def _sft(parser: argparse.ArgumentParser) -> None:
@@ -155,37 +154,6 @@ def _run_data(args: argparse.Namespace) -> int:
         _tell,
     )
     return 0
-
-
-def _calibrate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="the converted GGUF file")
-    parser.add_argument(
-        "--record", type=Path, required=True, help="the backtrack.json to write the values into"
-    )
-    parser.add_argument(
-        "--heldout", type=Path, required=True, help="held-out rows (from `takeback train data`)"
-    )
-    parser.add_argument(
-        "--budget", type=_share, default=0.01, help="share of needless resets (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--shown", type=_share, default=0.05, help="share of drafts ever shown (default: %(default)s)"
-    )
-    parser.add_argument("--threads", type=int, default=None)
-
-
-def _run_calibrate(args: argparse.Namespace) -> int:
-    from train.calibrate import calibrate
-
-    calibrate(args.model, args.record, args.heldout, args.budget, args.shown, args.threads, _tell)
-    return 0
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"is a share from 0 to below 1, not {value}")
-    return value
 
 
 def _tell(line: str) -> None:

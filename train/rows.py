@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from convert.errors import TakebackError
 from convert.whole_file import write_text
+
+_T = TypeVar("_T")
+
+Messages: TypeAlias = tuple[Mapping[str, str], ...]
+"""A conversation whose last turn is the user's, each with its role and content."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Row:
     the reply was cut off, so that its end is not taught.
     """
 
-    messages: tuple[Mapping[str, str], ...]
+    messages: Messages
     unsafe: str = ""
     safe: str = ""
     reply: str = ""
@@ -37,12 +42,21 @@ class Row:
 
 def load_rows(path: Path) -> list[Row]:
     """Read a file of JSON lines. Raises TakebackError that names the first bad line and what it lacks."""
+    return _load(path, _row)
+
+
+def load_prompts(path: Path) -> list[Messages]:
+    """The prompts alone of a file of JSON lines, whatever else a line says. Raises TakebackError likewise."""
+    return _load(path, lambda line, where: _messages(_object(line, where), where))
+
+
+def _load(path: Path, read: Callable[[str, str], _T]) -> list[_T]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TakebackError(f"cannot read the data file {path}: {error}") from error
     rows = [
-        _row(line, f"{path}, line {number}")
+        read(line, f"{path}, line {number}")
         for number, line in enumerate(text.split("\n"), 1)
         if line.strip()
     ]
@@ -61,13 +75,18 @@ def file_sha256(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
 
-def _row(line: str, where: str) -> Row:
+def _object(line: str, where: str) -> dict[str, Any]:
     try:
         given = json.loads(line)
     except json.JSONDecodeError as error:
         raise TakebackError(f"{where}: not JSON ({error.msg})") from error
     if not isinstance(given, dict):
         raise TakebackError(f"{where}: a row is a JSON object")
+    return given
+
+
+def _row(line: str, where: str) -> Row:
+    given = _object(line, where)
     messages = _messages(given, where)
     words = {name: _string(given, name, where) for name in ("unsafe", "safe", "reply", "prefill")}
     if not ((words["unsafe"] and words["safe"]) or words["reply"]):
@@ -77,7 +96,7 @@ def _row(line: str, where: str) -> Row:
     return Row(messages, finished=given.get("finished") is not False, **words)
 
 
-def _messages(given: Mapping[str, Any], where: str) -> tuple[Mapping[str, str], ...]:
+def _messages(given: Mapping[str, Any], where: str) -> Messages:
     if isinstance(given.get("prompt"), str) and given["prompt"].strip():
         return ({"role": "user", "content": given["prompt"]},)
     turns = given.get("messages")

@@ -1,0 +1,129 @@
+"""Reset bias and hold-back from margins: pure arithmetic, by the engine's own rule for when a reset fires."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from convert.errors import TakebackError
+from convert.reset_token import DEFAULT_HOLD_BACK, MAX_BIAS
+from train.intervals import percentiles, wilson
+
+BIASES = tuple(float(b) for b in np.arange(-12.0, 6.5, 0.5))
+LONGEST_HOLD = 64
+RESAMPLES, SEED = 1_000, 1
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Per reply logit[R] - the largest other logit: before its first token, and after each, [n + 1]."""
+
+    unsafe: list[Any]
+    benign: list[Any]
+
+
+def choose(margins: Margins, budget: float, shown: float) -> dict[str, Any]:
+    """Bias (to three decimals) and hold-back, what they come to, and the 95 % interval of each number.
+
+    Raises TakebackError where no bias that a file may carry keeps the budget.
+    """
+    bias = round(choose_bias(margins.benign, budget), 3)
+    needless, caught = (
+        sum(fires(margin, bias) is not None for margin in group) for group in (margins.benign, margins.unsafe)
+    )
+    if needless > budget * len(margins.benign):
+        raise TakebackError(
+            f"{needless} of {len(margins.benign)} benign replies are taken back even with a bias of {bias:g}, "
+            f"the least there is; train again, or raise --budget"
+        )
+    hold = choose_hold(margins.unsafe, bias, shown)
+    biases, holds = resample(margins, budget, shown)
+    lengths = _taken(_peaks(margins.unsafe), bias)
+    return {
+        "reset_bias": bias,
+        "reset_bias_interval": percentiles(biases, bias),
+        "hold_back": hold,
+        "hold_back_interval": tuple(map(int, percentiles(holds, hold))),
+        "needless": [needless, len(margins.benign)],
+        "needless_interval": wilson(needless, len(margins.benign)),
+        "caught": [caught, len(margins.unsafe)],
+        "caught_interval": wilson(caught, len(margins.unsafe)),
+        "shown_share": float(np.maximum(lengths - hold, 0).sum() / max(1, lengths.sum())),
+        "tokens_until_reset": np.bincount(lengths).tolist(),
+    }
+
+
+def fires(margin: Any, bias: float) -> int | None:
+    """After how many tokens of the reply the reset fires, or None."""
+    over = np.flatnonzero(margin + bias >= 0)
+    return int(over[0]) if len(over) else None
+
+
+def choose_bias(benign: Sequence[Any], budget: float) -> float:
+    """The largest bias at which at most `budget` of the replies are taken back."""
+    return _bias(np.array([float(margin.max()) for margin in benign]), budget)
+
+
+def _bias(highest: Any, budget: float) -> float:
+    """The same, from the highest margin of each reply."""
+    allowed = int(budget * len(highest))
+    return float(np.clip(-np.sort(highest)[::-1][allowed] - 1e-3, -MAX_BIAS, MAX_BIAS))
+
+
+def choose_hold(unsafe: Sequence[Any], bias: float, shown: float) -> int:
+    """The smallest hold-back (tokens) under which at most `shown` of the tokens taken back are ever shown."""
+    return _hold(_taken(_peaks(unsafe), bias), shown)
+
+
+def _hold(lengths: Any, shown: float) -> int:
+    """The same, from how many tokens each draft had when it was taken back."""
+    if not lengths.sum():
+        return DEFAULT_HOLD_BACK
+    seen = np.maximum(lengths[:, None] - np.arange(LONGEST_HOLD), 0).sum(0)
+    enough = np.flatnonzero(seen <= shown * lengths.sum())
+    return int(enough[0]) if len(enough) else LONGEST_HOLD
+
+
+def _peaks(replies: Sequence[Any]) -> Any:
+    """The highest margin up to each place of each reply, [replies, longest]; past its end, that of all of it."""
+    longest = max(map(len, replies))
+    padded = np.full((len(replies), longest), -np.inf, np.float32)
+    for row, margin in zip(padded, replies, strict=True):
+        row[: len(margin)] = margin
+    return np.maximum.accumulate(padded, axis=1)
+
+
+def _taken(peaks: Any, bias: float) -> Any:
+    """How many tokens each draft that is taken back has by then, [drafts taken back]."""
+    places = (peaks + bias < 0).sum(1)
+    return places[places < peaks.shape[1]]
+
+
+def resample(margins: Margins, budget: float, shown: float) -> tuple[list[float], list[int]]:
+    """Bias and hold-back chosen anew on rows drawn with replacement, RESAMPLES times, always the same draws.
+
+    Each hold-back is that at its own draw's bias, so that its spread is of both.
+    """
+    random = np.random.default_rng(SEED)
+    highest = np.array([float(margin.max()) for margin in margins.benign])
+    peaks = _peaks(margins.unsafe)
+    biases, holds = [], []
+    for _ in range(RESAMPLES):
+        bias = _bias(random.choice(highest, len(highest)), budget)
+        places = (peaks + bias < 0).sum(1)
+        drawn = random.choice(places, len(places))
+        biases.append(bias)
+        holds.append(_hold(drawn[drawn < peaks.shape[1]], shown))
+    return biases, holds
+
+
+def curve_point(margins: Margins, bias: float) -> dict[str, float]:
+    """Shares taken back at one bias."""
+    share = {
+        name: sum(fires(margin, bias) is not None for margin in group) / len(group)
+        for name, group in (("unsafe", margins.unsafe), ("benign", margins.benign))
+    }
+    return {"bias": bias} | {name: round(value, 4) for name, value in share.items()}
