@@ -21,18 +21,16 @@ from train.margins import measure
 from train.rows import Messages, Row, file_sha256, load_prompts, load_rows
 from train.thresholds import BIASES, RESAMPLES, SEED, choose, curve_point
 
-BUDGET, SHOWN, REPLY_TOKENS = 0.01, 0.05, 128
-
 
 def calibrate(
     model: Path,
     heldout: Path,
     *,
+    budget: float,
+    shown: float,
+    reply_tokens: int,
     record: Path | None = None,
     benign: Path | None = None,
-    budget: float = BUDGET,
-    shown: float = SHOWN,
-    reply_tokens: int = REPLY_TOKENS,
     options: LoadOptions | None = None,
     progress: Progress = silent,
     tell: Callable[[str], None] = lambda line: None,

@@ -16,7 +16,7 @@ from convert.reset_token import load_record, read_contract
 from convert.verify import verify
 from tests.convert.small_model import write_checkpoint, write_record
 from train import calibrate as calibration
-from train.calibrate import calibrate, curve_file, measured
+from train.calibrate import curve_file, measured
 from train.margins import measure
 from train.rows import load_rows
 from train.thresholds import fires
@@ -66,6 +66,11 @@ def _command(*words):
     return main(["calibrate", *map(str, words), "--threads", "1"])
 
 
+def _calibrate(model, heldout, **chosen):
+    chosen = {"budget": 0.25, "shown": 0.05, "reply_tokens": 4, "options": LoadOptions(threads=1)} | chosen
+    return calibration.calibrate(model, heldout, **chosen)
+
+
 def _contract(path):
     return read_contract(read_header(path))[0]
 
@@ -101,7 +106,7 @@ def test_the_values_land_in_the_file_and_nothing_else_of_it_changes(model, heldo
 
 
 def test_the_bias_holds_for_the_engine_that_reads_the_file(model, heldout):
-    found = calibrate(model, heldout, budget=0.25, options=LoadOptions(threads=1))
+    found = _calibrate(model, heldout)
     margins = measure(model, load_rows(heldout), [], 1, LoadOptions(threads=1), lambda *_: None)
     bias = _contract(model).reset_bias
     taken = sum(fires(margin, bias) is not None for margin in margins.benign[:-1])
@@ -135,8 +140,10 @@ def test_the_model_answers_harmless_prompts_itself(tmp_path, model):
     rows = _rows(tmp_path / "unsafe.jsonl", UNSAFE)
     prompts = _rows(tmp_path / "prompts.jsonl", [{"prompt": row["prompt"]} for row in BENIGN[:3]])
     with pytest.raises(TakebackError, match="needs held-out safety rows and benign rows"):
-        calibrate(model, rows)
-    found = calibrate(model, rows, benign=prompts, reply_tokens=5, budget=0.4, options=LoadOptions(threads=1))
+        _calibrate(model, rows)
+    found = _calibrate(
+        model, rows, benign=prompts, reply_tokens=5, budget=0.4, options=LoadOptions(threads=1)
+    )
     assert found["needless"] == [1, 3]
     assert json.loads(curve_file(model).read_text())["calibration"]["reply_tokens"] == 5
 
@@ -152,7 +159,7 @@ def test_a_run_that_ends_early_leaves_everything_as_it_was(source, model, heldou
             raise failure
 
     with pytest.raises((KeyboardInterrupt, TakebackError, OSError)):
-        calibrate(model, heldout, record=record, options=LoadOptions(threads=1), progress=progress)
+        _calibrate(model, heldout, record=record, progress=progress)
     assert (model.read_bytes(), record.read_bytes(), sorted(tmp_path.iterdir())) == old
 
 
@@ -220,7 +227,7 @@ def test_a_record_that_is_none_is_refused_before_anything_is_measured(tmp_path, 
     for text in ("[]", "{"):
         (tmp_path / "backtrack.json").write_text(text)
         with pytest.raises(TakebackError, match=r"backtrack\.json"):
-            calibrate(model, heldout, record=tmp_path / "backtrack.json")
+            _calibrate(model, heldout, record=tmp_path / "backtrack.json")
 
 
 def test_the_command_needs_no_torch(model, heldout, monkeypatch):
