@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,14 +14,24 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from convert.whole_file import write_text
+from train.dpo_settings import DpoSettings
 from train.rows import Row, file_sha256
 from train.settings import SftSettings
 
 
 def write_result(
-    model: Any, tokenizer: Any, reset_id: int, settings: SftSettings, rows: Sequence[Row]
+    model: Any,
+    tokenizer: Any,
+    reset_id: int,
+    settings: SftSettings | DpoSettings,
+    rows: Sequence[Row],
+    method: str = "sft",
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the adapter's files into the run's folder; an interrupted write leaves the older ones whole."""
+    """Write the adapter's files into the run's folder; an interrupted write leaves the older ones whole.
+
+    `more` is what the training record says beyond that of every run.
+    """
     out = settings.out
     # PEFT would add the whole embedding matrix because it grew; the replaced row is all that was trained.
     model.save_pretrained(out, save_embedding_layers=False)
@@ -36,21 +46,21 @@ def write_result(
         "schema_version": 1,
         "reset_token": settings.reset_token,
         "reset_token_id": reset_id,
-        "method": "sft",
+        "method": method,
         "after_reset": settings.after_reset,
         "reset_bias": 0.0,
         "hold_back": 32,
         "calibrated": False,
-        "training": training_record(settings, rows),
+        "training": training_record(settings, rows) | dict(more or {}),
     }
     write_text(out / "backtrack.json", json.dumps(record, indent=2) + "\n")
 
 
-def training_record(settings: SftSettings, rows: Sequence[Row]) -> dict[str, Any]:
+def training_record(settings: SftSettings | DpoSettings, rows: Sequence[Row]) -> dict[str, Any]:
     """Data hashes, seed, settings and versions, without a path of the machine."""
     told = asdict(settings)
-    for name in ("base", "data", "out", "heldout", "threads", "every"):
-        told.pop(name)
+    for name in ("base", "adapter", "data", "out", "heldout", "threads", "every"):
+        told.pop(name, None)
     packages = ("torch", "transformers", "peft", "accelerate", "tokenizers")
     return {
         "data_sha256": file_sha256(settings.data),
