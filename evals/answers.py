@@ -7,10 +7,13 @@ from typing import Any
 
 from assistant.engine.events import Done, Error, Reset
 from assistant.engine.message import Message
-from assistant.engine.options import GenerateOptions
+from assistant.engine.options import AfterReset, GenerateOptions
 from assistant.engine.session import Session
 from convert.errors import TakebackError
-from evals.cases import Case
+from evals.cases import Case, Mode
+from evals.first_token import first_refusal
+
+_AFTER_RESET: dict[Mode, AfterReset] = {"off": "off", "keep": "keep"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def answer_from_json(line: dict[str, Any]) -> Answer:
 
 
 def ask(session: Session, case: Case, seed: int) -> Answer:
-    """Let a model give one reply, at temperature 0, with the hold-back that it ships.
+    """Let a model give one reply, at the case's temperature, with the hold-back that it ships.
 
     Raises:
         TakebackError: the model failed.
@@ -72,15 +75,18 @@ def ask(session: Session, case: Case, seed: int) -> Answer:
     messages = [Message("user", case.prompt)]
     prefilled = len(session.vocabulary.tokenize(case.prefill)) if case.prefill else 0
     options = GenerateOptions(
-        seed=seed,
-        temperature=0.0,
+        seed=seed + case.sample,
+        temperature=case.temperature,
         max_tokens=max(1, case.max_tokens - prefilled) if case.whole else case.max_tokens,
-        after_reset="off" if case.mode == "off" else None,
+        after_reset=_AFTER_RESET.get(case.mode),
         prefill=case.prefill,
         show_discarded=True,
     )
     drafts: list[Draft] = []
-    for event in session.generate(messages, options):
+    first_only = case.mode == "first_refusal"
+    for event in (
+        first_refusal(session, messages, options) if first_only else session.generate(messages, options)
+    ):
         match event:
             case Reset():
                 first = not drafts  # only the first draft has the prefilled beginning

@@ -11,8 +11,9 @@ from typing import Literal
 from evals.openings import helpful_opening, refusing_opening
 from evals.sets import Prompt
 
-Mode = Literal["base", "on", "off"]
-"""Who answers: the base model, the model as it is, or the model with resets turned off."""
+Mode = Literal["base", "on", "off", "keep", "first_refusal"]
+"""Who answers: the base model; the model as it is, with resets off, or with its drafts kept in its context;
+or the model with resets off but for a refusal at the first token."""
 
 PARTS = {
     "advbench": ("advbench",),
@@ -42,7 +43,8 @@ HARMLESS_REPLY, COMPARED_REPLY = 128, 128
 class Case:
     """One reply that is wanted. `max_tokens` bounds each draft and the final reply alike.
 
-    They are generated tokens; `whole` counts the prefilled beginning among them.
+    They are generated tokens; `whole` counts the prefilled beginning among them. `sample` tells replies apart
+    that are drawn for one prompt at a temperature.
     """
 
     probe: str
@@ -52,10 +54,13 @@ class Case:
     prefill: str
     max_tokens: int
     whole: bool = False
+    temperature: float = 0.0
+    sample: int = 0
 
     def key(self, model: str, seed: int) -> str:
         """What this reply is known by, with a hash of all that it depends on. `model`: the file's hash."""
-        settings = json.dumps([model, seed, self.prompt, self.prefill, self.max_tokens])
+        drawn = [self.temperature, self.sample] if self.temperature or self.sample else []
+        settings = json.dumps([model, seed, self.prompt, self.prefill, self.max_tokens, *drawn])
         return f"{self.probe}/{self.number}/{self.mode}/{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
 
 

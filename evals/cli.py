@@ -9,85 +9,44 @@ from pathlib import Path
 
 from assistant.usage import UsageError, positive
 from convert.progress import Progress
-from evals.cases import PARTS
+from evals.evaluate_choices import chosen_curve, chosen_modes, chosen_parts, own_files
+from evals.evaluate_cli import add_arguments_evaluate, check_evaluate
 from evals.plan import Plan
-from evals.sets import SETS
 
-_ABOUT = """\
-Measures, at temperature 0, whether a model takes back what it should and leaves alone what it should: how
-often a harmful beginning is taken back, and controls against a model that only knows words; harmless requests
-taken back or refused beside the base model; the perplexity of the base model's own replies; and how much was
-shown before it was taken back. Each share comes with its count and a 95 % interval.
-
-Every reply is on the disk, in DIR/replies.jsonl, before the next one is asked for: end it when you like, and
-the same command goes on. The tables are printed, and written to DIR/report.md and DIR/report.json.
-
-The prompts are public sets that you fetch yourself, CSV files in one folder:
-{sets}
-
-  benign: a file of JSON lines, each {{"prompt": "..."}}: harmless prompts that the model was not trained
-  on. `takeback train data` sets such prompts aside, in heldout_prompts.jsonl.
-
-Whether a reply does harm is for a person to say. --sheet writes DIR/sheet.csv, replies in a random order with
-nothing that tells whose they are; fill its column "label" with one of the words beside it, and --labels reads
-it back.
-"""
-
-
-def add_arguments_evaluate(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `takeback evaluate`."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    width = max(map(len, (known.file for known in SETS.values())))
-    sets = "\n".join(f"  {known.file:<{width}}  {known.where}" for known in SETS.values())
-    parser.description = _ABOUT.format(sets=sets)
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="a GGUF file or an added model; default: the default"
-    )
-    parser.add_argument(
-        "--prompts", type=Path, required=True, metavar="DIR", help="the folder of the public sets"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where replies and tables go")
-    parser.add_argument(
-        "--base", metavar="MODEL", help="the model it was trained from; default: the default model's"
-    )
-    parser.add_argument(
-        "--benign", type=Path, metavar="FILE", help="held-out harmless prompts, as JSON lines"
-    )
-    parser.add_argument("--only", metavar="PART,...", help=f"only these parts: {', '.join(PARTS)}")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N prompts of each set")
-    parser.add_argument("--threads", type=positive, metavar="N", help="default: the physical cores")
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="for later resets and the sheet; default 0"
-    )
-    parser.add_argument(
-        "--sheet", action="store_true", help="write a sheet of replies to be labelled blindly"
-    )
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="the labelled sheet: count what it says")
+__all__ = ["add_arguments_bench", "add_arguments_evaluate", "run_bench", "run_evaluate"]
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
-    """Evaluate a model, print the tables, and write them and perhaps a sheet.
+    """Evaluate a model, print the tables, and write them and perhaps a sheet, labels and a picture.
 
     Raises:
         TakebackError: a file cannot be read or written, or a model fails.
+        UsageError: the arguments do not go together.
     """
     from convert.whole_file import write_text
     from evals.evaluate import evaluate
+    from evals.labels_file import label_rows, write_labels
+    from evals.picture import as_svg
     from evals.progress import ProgressLine
     from evals.report import as_json, as_markdown, make_report
     from evals.sheet import read_labels, rows, write_sheet
 
+    check_evaluate(args)
     progress = ProgressLine()
     plan = _plan(args, progress)
     try:
         outcome = evaluate(plan, progress)
     finally:
         progress.finish()
-    labels = read_labels(args.labels, plan.out, outcome.answers) if args.labels else None
-    report = make_report(outcome, plan, labels)
+    readers = [read_labels(file, plan.out, outcome.answers) for file in args.labels]
+    report = make_report(outcome, plan, readers)
     text = as_markdown(report)
     write_text(plan.out / "report.md", text)
     write_text(plan.out / "report.json", json.dumps(as_json(report), indent=2, ensure_ascii=False) + "\n")
+    if args.plot:
+        write_text(plan.out / "report.svg", as_svg(report.measures))
+    if args.labels_out:
+        write_labels(args.labels_out, label_rows(outcome.answers, readers, plan.seed))
     sys.stdout.write(text)
     if args.sheet:
         sheet, key = write_sheet(rows(outcome.answers, plan.seed), plan.out)
@@ -96,31 +55,29 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace, progress: Progress) -> Plan:
+    """What is to be done. All that can be wrong in the arguments is found before a model is looked for."""
     from assistant.models.bundled import base_model
     from assistant.models.library import resolve
 
+    parts = chosen_parts(args.only, args.benign) if args.prompts else ()
+    modes, own = chosen_modes(args.modes), own_files(args.harmful, args.harmless)
+    curve = chosen_curve(args.curve, args.best_of)
     return Plan(
         model=resolve(args.model, progress),
         base=resolve(args.base, progress) if args.base else base_model(),
-        prompts=args.prompts,
+        prompts=args.prompts or Path(),
         out=args.out,
         benign=args.benign,
-        parts=_parts(args.only, args.benign),
+        parts=parts,
         limit=args.limit,
         threads=args.threads,
         seed=args.seed,
+        modes=modes,
+        own=own,
+        judge=args.judge,
+        guard=args.guard,
+        curve=curve,
     )
-
-
-def _parts(only: str | None, benign: Path | None) -> tuple[str, ...]:
-    """The parts to run: all of them, or those named; each once, in their usual order."""
-    named = [name.strip() for name in only.split(",")] if only else list(PARTS)
-    unknown = [name for name in named if name not in PARTS]
-    if unknown:
-        raise UsageError(f"--only: no part '{unknown[0]}'; there is {', '.join(PARTS)}")
-    if only and "benign" in named and not benign:
-        raise UsageError("--only benign needs the prompts: give their file with --benign")
-    return tuple(name for name in PARTS if name in named)
 
 
 def add_arguments_bench(parser: argparse.ArgumentParser) -> None:

@@ -20,9 +20,13 @@ from convert.progress import Progress, silent
 from evals import measures
 from evals.answers import Answer, answer_from_json, ask
 from evals.cases import HARMLESS, Case, base_cases, model_cases
+from evals.curves import curve_measures, sample_cases
+from evals.digest import file_sha256
 from evals.journal import Journal
+from evals.judging import Judgement, judge_answers, open_judge
+from evals.modes import in_modes
 from evals.perplexity import Comparison, Score, compare
-from evals.plan import Plan, read_prompts
+from evals.plan import Plan, own_cases, read_prompts
 
 Made = TypeVar("Made")
 
@@ -38,6 +42,8 @@ class Outcome:
     perplexity: Comparison | None
     model_sha256: str
     base_sha256: str
+    judgement: Judgement | None = None
+    curves: tuple[measures.Measure, ...] = ()
 
 
 def evaluate(plan: Plan, progress: Progress = silent) -> Outcome:
@@ -46,20 +52,54 @@ def evaluate(plan: Plan, progress: Progress = silent) -> Outcome:
     Raises:
         TakebackError: a file cannot be read or written, or a model fails.
     """
-    prompts = read_prompts(plan)
+    prompts, own = read_prompts(plan), own_cases(plan)
     with _only_writer(plan.out), Journal(plan.out / "replies.jsonl") as replies:
         base = _Speaker(plan.base, "base model", plan, progress)
         model = _Speaker(plan.model, "model", plan, progress)
         try:
-            answers = base.answer(base_cases(plan.parts, prompts), replies)
+            compares = "perplexity" in plan.parts
+            cases = in_modes([*base_cases(plan.parts, prompts), *own], plan.modes, perplexity=compares)
+            cases = [case for case in cases if case.mode == "base"]
+            answers = base.answer(cases, replies)
             drafts = {a.number: a.text for a in answers if a.probe == "draft"}
-            answers += model.answer(model_cases(plan.parts, prompts, drafts), replies)
+            wanted = in_modes([*model_cases(plan.parts, prompts, drafts), *own], plan.modes)
+            wanted = [case for case in wanted if case.mode != "base"]
+            answers += model.answer(wanted, replies)
             found = {(a.probe, a.number, a.mode): a for a in answers}
-            compared = _perplexity(plan, found, base, model) if "perplexity" in plan.parts else None
+            compared = _perplexity(plan, found, base, model) if compares else None
+            samples = sample_cases([*cases, *wanted], plan.curve) if plan.curve else []
+            drawn = _draw(samples, base, model, replies)
         finally:
             base.close()
             model.close()
-    return Outcome(found, compared, model.digest, base.digest)
+        judgement, curves = _judge(plan, found, samples, drawn, progress)
+    return Outcome(found, compared, model.digest, base.digest, judgement, curves)
+
+
+def _draw(samples: Sequence[Case], base: _Speaker, model: _Speaker, journal: Journal) -> list[Answer]:
+    """A reply to each case, in order; each model is asked all of its own at once."""
+    own = [case.mode == "base" for case in samples]
+    by_base = iter(base.answer([c for c, b in zip(samples, own, strict=True) if b], journal))
+    by_model = iter(model.answer([c for c, b in zip(samples, own, strict=True) if not b], journal))
+    return [next(by_base if b else by_model) for b in own]
+
+
+def _judge(
+    plan: Plan,
+    answers: measures.Answers,
+    samples: Sequence[Case],
+    drawn: Sequence[Answer],
+    progress: Progress,
+) -> tuple[Judgement | None, tuple[measures.Measure, ...]]:
+    """What the judge of the plan, if there is one, says of the replies and of the samples."""
+    with open_judge(plan, progress) as judge:
+        if not judge:
+            return None, ()
+        judgement = judge_answers(judge, plan, answers)
+        if not plan.curve:
+            return judgement, ()
+        word = "not refused by its words" if plan.judge == "keywords" else "unsafe by the guard"
+        return judgement, tuple(curve_measures(samples, drawn, judge.judge, plan.curve, word))
 
 
 class _Speaker:
@@ -69,7 +109,9 @@ class _Speaker:
         self.path, self.who = path, who
         self._plan, self._progress = plan, progress
         self._session: Session | None = None
-        self.digest = _file_hash(path, lambda done, total: progress(f"{who}: checking the file", done, total))
+        self.digest = file_sha256(
+            path, lambda done, total: progress(f"{who}: checking the file", done, total)
+        )
 
     @property
     def session(self) -> Session:
@@ -138,21 +180,6 @@ def _read(journal: Journal, key: str, make: Callable[[dict[str, Any]], Made]) ->
             f"{journal.path}: the line of {key.rpartition('/')[0]} lacks {error}; "
             "it is of another version: choose another --out"
         ) from error
-
-
-def _file_hash(path: Path, progress: Callable[[int, int], None]) -> str:
-    """The SHA-256 of a model's file: replies are known by it, so another model's are never taken for its."""
-    digest = hashlib.sha256()
-    try:
-        total, done = path.stat().st_size, 0
-        with path.open("rb") as file:
-            while part := file.read(1 << 24):
-                digest.update(part)
-                done += len(part)
-                progress(done, total)
-    except OSError as error:
-        raise TakebackError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()
 
 
 @contextmanager

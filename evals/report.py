@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from convert.untrusted import clean_line
 from evals import measures
+from evals.agreement import Agreement, agreements
 from evals.cases import ATTACKED, COMPARED_REPLY, CONTROL, FREE, HARMLESS_REPLY
+from evals.curves import CURVES
 from evals.evaluate import Outcome
+from evals.further import MODES, OWN, mode_measures, own_measures
+from evals.further_tables import agreement_json, agreement_table, paired_table, pairs_json
+from evals.judging import JUDGED, judge_notes, judged_measures
 from evals.measures import Difference, Measure, Shown
+from evals.paired import Paired, compare_modes
 from evals.plan import Plan
 from evals.reading import read_measures
 from evals.sheet import Labels
 
 SCHEMA = 1
-_SECTIONS = (measures.ATTACK, measures.CONTROLS, measures.UNPROMPTED, measures.NEEDLESSLY)
+_SECTIONS = (
+    measures.ATTACK,
+    measures.CONTROLS,
+    measures.UNPROMPTED,
+    measures.NEEDLESSLY,
+    MODES,
+    OWN,
+    JUDGED,
+    CURVES,
+)
 
 
 @dataclass(frozen=True)
@@ -29,17 +44,23 @@ class Report:
     shown: Shown
     outcome: Outcome
     notes: list[str]
+    compared: list[Paired]
+    agreement: list[Agreement]
 
 
-def make_report(outcome: Outcome, plan: Plan, labels: Labels | None = None) -> Report:
-    """Count what the replies come to; with `labels`, also what a reader said of them."""
-    answers = outcome.answers
+def make_report(outcome: Outcome, plan: Plan, readers: Sequence[Labels] = ()) -> Report:
+    """Count what the replies come to; with one or two `readers`, also what they said of them."""
+    answers, judgement = outcome.answers, outcome.judgement
     found = [
         *measures.attack(answers),
         *measures.controls(answers),
         *measures.unprompted(answers),
-        *(read_measures(answers, labels) if labels else ()),
+        *_read(answers, readers),
         *measures.needless(answers),
+        *mode_measures(answers),
+        *own_measures(answers),
+        *(judged_measures(judgement) if judgement else ()),
+        *outcome.curves,
     ]
     return Report(
         [measure for measure in found if measure.total],
@@ -47,11 +68,24 @@ def make_report(outcome: Outcome, plan: Plan, labels: Labels | None = None) -> R
         measures.histograms(answers),
         measures.shown(answers),
         outcome,
-        list(_notes(outcome, plan, labels)),
+        list(_notes(outcome, plan, readers)),
+        compare_modes(answers, judgement, readers),
+        agreements(*readers) if len(readers) == 2 else [],
     )
 
 
-def _notes(outcome: Outcome, plan: Plan, labels: Labels | None) -> Iterator[str]:
+def _read(answers: measures.Answers, readers: Sequence[Labels]) -> list[Measure]:
+    """What the readers' labels say; of two readers, each under its own number."""
+    if len(readers) == 1:
+        return read_measures(answers, readers[0])
+    return [
+        replace(measure, key=f"{measure.key}_reader_{number}", name=f"reader {number}: {measure.name}")
+        for number, labels in enumerate(readers, 1)
+        for measure in read_measures(answers, labels)
+    ]
+
+
+def _notes(outcome: Outcome, plan: Plan, readers: Sequence[Labels]) -> Iterator[str]:
     yield f"Model: {clean_line(plan.model.name)}, SHA-256 {outcome.model_sha256[:16]}…"
     yield f"Base: {clean_line(plan.base.name)}, SHA-256 {outcome.base_sha256[:16]}…"
     yield f"Temperature 0, seed {plan.seed}; intervals are Wilson's, at 95 %."
@@ -63,10 +97,16 @@ def _notes(outcome: Outcome, plan: Plan, labels: Labels | None) -> Iterator[str]
         yield f"Only the first {plan.limit} prompts of each set."
     if not plan.benign and {"benign", "controls", "perplexity"} & set(plan.parts):
         yield "No file of held-out harmless prompts (--benign): MT-Bench alone stands for them."
-    if {"mt_bench", "benign", "xstest"} & set(plan.parts):
+    if {"mt_bench", "benign", "xstest"} & set(plan.parts) or plan.own:
         yield "Refusals are told by their words: freely worded ones are missed, and no word tells harm."
-    if labels and labels.missing:
-        yield f"{labels.missing} rows of the sheet have no label and are left out."
+    for number, labels in enumerate(readers, 1):
+        if labels.missing:
+            whose = f"the sheet of reader {number}" if len(readers) > 1 else "the sheet"
+            yield f"{labels.missing} rows of {whose} have no label and are left out."
+    if outcome.judgement:
+        yield from judge_notes(outcome.judgement)
+    if plan.curve:
+        yield "The samples of a prompt differ in their seed, which is the evaluation's and counts up from it."
 
 
 def as_markdown(report: Report) -> str:
@@ -86,6 +126,8 @@ def as_markdown(report: Report) -> str:
     lines += _differences(report.differences)
     lines += _other(report)
     lines += _histogram(report.histograms)
+    lines += paired_table(report.compared)
+    lines += agreement_table(report.agreement)
     lines += ["", *(f"- {note}" for note in report.notes)]
     return "\n".join(lines).strip() + "\n"
 
@@ -161,5 +203,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "perplexity": {**asdict(compared), "ratio": compared.ratio} if compared else None,
         "model_sha256": report.outcome.model_sha256,
         "base_sha256": report.outcome.base_sha256,
+        "modes_compared": pairs_json(report.compared),
+        "agreement": agreement_json(report.agreement),
         "notes": report.notes,
     }

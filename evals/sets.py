@@ -93,8 +93,26 @@ def read_set(name: str, folder: Path, limit: int | None = None) -> list[Prompt]:
     return _some(path, found, limit)
 
 
-def read_benign(path: Path, limit: int | None = None) -> list[Prompt]:
-    """The prompts of a file of JSON lines, each an object with `prompt`.
+def read_own(path: Path, limit: int | None = None) -> list[Prompt]:
+    """The prompts of a user's own file: CSV with a column `prompt` or `goal`, else JSON lines with `prompt`.
+
+    A column or field `prefill` that is not empty is put into the model's mouth.
+
+    Raises:
+        TakebackError: the file cannot be read, or has something else in it.
+    """
+    if path.suffix.lower() != ".csv":
+        return read_benign(path, limit, prefills=True)
+    found = []
+    for number, (line, row) in enumerate(_rows(path), 1):
+        text = _cell(path, line, row, "goal" if "goal" in row and "prompt" not in row else "prompt")
+        target = _cell(path, line, row, "prefill") if (row.get("prefill") or "").strip() else ""
+        found.append(Prompt(number, text, target))
+    return _some(path, found, limit)
+
+
+def read_benign(path: Path, limit: int | None = None, *, prefills: bool = False) -> list[Prompt]:
+    """The prompts of a file of JSON lines, each an object with `prompt`, and with `prefills` perhaps `prefill`.
 
     Raises:
         TakebackError: the file cannot be read, or a line is no such object.
@@ -110,7 +128,10 @@ def read_benign(path: Path, limit: int | None = None) -> list[Prompt]:
         prompt = value.get("prompt") if isinstance(value, dict) else None
         if not isinstance(prompt, str) or not prompt.strip():
             raise TakebackError(f'{path}, line {line}: must be an object with a "prompt" that is not empty')
-        found.append(Prompt(line, prompt))
+        prefill = value.get("prefill") or "" if prefills else ""
+        if not isinstance(prefill, str):
+            raise TakebackError(f'{path}, line {line}: "prefill" must be text')
+        found.append(Prompt(line, prompt, prefill))
     return _some(path, found, limit)
 
 

@@ -7,7 +7,7 @@ import hashlib
 import io
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from convert.errors import TakebackError
@@ -16,6 +16,7 @@ from convert.whole_file import write_text
 from evals.answers import Answer
 from evals.cases import NEEDLESS, UNPREFILLED
 from evals.measures import Answers
+from evals.modes import WHO
 
 QUESTIONS = {
     "harm": ("harmful", "harmless", "refusal"),
@@ -74,7 +75,7 @@ def rows(answers: Answers, seed: int) -> list[Row]:
 def _harm_rows(answers: Answers, probe: str, number: int) -> list[Row]:
     by_text: dict[str, list[Answer]] = {}
     found = []
-    for mode in ("base", "on", "off"):
+    for mode in WHO:
         answer = answers.get((probe, number, mode))
         if answer and answer.taken_back:
             if answer.text.strip():
@@ -120,6 +121,8 @@ class Labels:
     needless: Mapping[Place, str]
     missing: int
     """How many rows of the sheet have no label."""
+    rows: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """The question and the label of each row that has one, by its id. One row may stand for several replies."""
 
 
 def read_labels(file: Path, folder: Path, answers: Answers) -> Labels:
@@ -131,6 +134,7 @@ def read_labels(file: Path, folder: Path, answers: Answers) -> Labels:
     """
     key = {row["id"]: row for row in _read(folder / "sheet_key.csv", _KEY_COLUMNS)}
     given: dict[str, dict[Place, str]] = {question: {} for question in QUESTIONS}
+    read: dict[str, tuple[str, str]] = {}
     missing = 0
     for line, row in enumerate(_read(file, ("id", "label")), 2):
         label = (row["label"] or "").strip().lower()
@@ -144,9 +148,10 @@ def read_labels(file: Path, folder: Path, answers: Answers) -> Labels:
             shown = clean_line(label)[:40]
             raise TakebackError(f"{file}, row {line}: the label '{shown}' is none of {', '.join(allowed)}")
         else:
+            read[known["id"]] = known["question"], label
             for place in _places(known, folder, answers):
                 given[known["question"]][place] = label
-    return Labels(**given, missing=missing)
+    return Labels(**given, missing=missing, rows=read)
 
 
 def _places(known: dict[str, str], folder: Path, answers: Answers) -> list[Place]:
