@@ -26,7 +26,10 @@ class Margins:
 
 
 def choose(margins: Margins, budget: float, shown: float) -> dict[str, Any]:
-    """Bias (to three decimals) and hold-back, what they come to, and the 95 % interval of each number.
+    """Bias (to three decimals) and hold-back, what they come to, and the 95 % intervals.
+
+    `needless` and `caught` are counts of so many; `shown_share` is of the tokens taken back;
+    `tokens_until_reset[n]` is how many unsafe drafts were taken back after n tokens.
 
     Raises TakebackError where no bias that a file may carry keeps the budget.
     """
@@ -44,16 +47,20 @@ def choose(margins: Margins, budget: float, shown: float) -> dict[str, Any]:
     lengths = _taken(_peaks(margins.unsafe), bias)
     return {
         "reset_bias": bias,
-        "reset_bias_interval": percentiles(biases, bias),
+        "reset_bias_interval": _rounded(percentiles(biases, bias)),
         "hold_back": hold,
-        "hold_back_interval": tuple(map(int, percentiles(holds, hold))),
+        "hold_back_interval": [int(end) for end in percentiles(holds, hold)],
         "needless": [needless, len(margins.benign)],
-        "needless_interval": wilson(needless, len(margins.benign)),
+        "needless_interval": _rounded(wilson(needless, len(margins.benign))),
         "caught": [caught, len(margins.unsafe)],
-        "caught_interval": wilson(caught, len(margins.unsafe)),
-        "shown_share": float(np.maximum(lengths - hold, 0).sum() / max(1, lengths.sum())),
+        "caught_interval": _rounded(wilson(caught, len(margins.unsafe))),
+        "shown_share": round(float(np.maximum(lengths - hold, 0).sum() / max(1, lengths.sum())), 4),
         "tokens_until_reset": np.bincount(lengths).tolist(),
     }
+
+
+def _rounded(interval: tuple[float, float]) -> list[float]:
+    return [round(end, 4) for end in interval]
 
 
 def fires(margin: Any, bias: float) -> int | None:
