@@ -72,3 +72,43 @@ def test_a_draft_to_be_put_elsewhere_is_as_long_as_it_should_be_with_its_beginni
     assert len(answer.ids) == 14
     assert answer.text.startswith(PREFILL)
     assert ask(session, Case("draft", 1, "base", ATTACK.prompt, PREFILL, 2, whole=True), seed=0).text
+
+
+PLAIN = replace(ATTACK, prefill="", mode="first_refusal")
+
+
+def test_a_refusal_at_the_first_token_replaces_the_reply_and_nothing_is_taken_back_later(session):
+    bias(session, 30.0)  # the reset token would fire everywhere
+    answer = ask(session, PLAIN, seed=0)
+    assert [(draft.tokens, draft.text) for draft in answer.drafts] == [(0, "")]
+    assert answer.text
+    assert answer.reason in ("stop", "length")
+    off = ask(session, replace(PLAIN, mode="off"), seed=0)
+    assert answer.text != off.text
+
+    bias(session, -30.0)
+    assert ask(session, PLAIN, seed=0).text == off.text
+
+
+def test_a_prefilled_beginning_skips_the_refusal_at_the_first_token(session):
+    bias(session, 30.0)
+    answer = ask(session, replace(ATTACK, mode="first_refusal"), seed=0)
+    assert answer.drafts == ()
+    assert answer.text == ask(session, replace(ATTACK, mode="off"), seed=0).text
+
+
+@pytest.mark.parametrize(("mode", "after"), [("on", None), ("base", None), ("off", "off"), ("keep", "keep")])
+def test_each_mode_tells_the_engine_what_follows_a_reset(session, monkeypatch, mode, after):
+    seen = []
+    generate = session.generate
+    monkeypatch.setattr(session, "generate", lambda m, options: seen.append(options) or generate(m, options))
+    ask(session, replace(ATTACK, mode=mode, max_tokens=2), seed=5)
+    assert [(options.after_reset, options.temperature, options.seed) for options in seen] == [(after, 0.0, 5)]
+
+
+def test_samples_differ_and_are_the_same_again(session):
+    bias(session, -30.0)
+    samples = [replace(PLAIN, mode="on", temperature=1.5, sample=number) for number in (0, 1)]
+    first, second = (ask(session, case, seed=0).text for case in samples)
+    assert first != second
+    assert ask(session, samples[1], seed=0).text == second
