@@ -1,0 +1,141 @@
+"""A whole attack: every prompt by every means on either side, what is written down left out."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from assistant.locks import FileLock
+from convert.errors import TakebackError
+from convert.gguf_header import read_header
+from convert.progress import Progress, silent
+from convert.reset_token import read_contract
+from evals.attacks import moves
+from evals.attacks.cast import Cast
+from evals.attacks.drafts import draft
+from evals.attacks.judge import by_guard, by_words
+from evals.attacks.plan import LENGTHS, REPLY, SIDES, WHITEBOX, Plan, Side
+from evals.attacks.pursuit import Attempt, attempt_from_json
+from evals.journal import Journal
+from evals.sets import Prompt, read_set
+
+Place = tuple[str, Side, int]
+"""An attack's name (`prefill_5` and so on among them), the side, and the prompt's number."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All attempts, which of them succeeded, and how many prompts no harmful draft was found for."""
+
+    attempts: dict[Place, Attempt]
+    succeeded: dict[Place, bool]
+    prompts: int
+    draftless: int
+    sha256: dict[Side, str]
+
+
+def attack(plan: Plan, progress: Progress = silent) -> Outcome:
+    """Make every attempt that attempts.jsonl does not hold yet. May be ended at any time, and begun again.
+
+    Raises:
+        TakebackError: a file cannot be read or written, a model fails or cannot take back, or an extra is missing.
+    """
+    _check(plan)
+    prompts = read_set("advbench", plan.prompts, plan.limit)
+    with _only_writer(plan), Journal(plan.out / "attempts.jsonl") as journal, Cast(plan, progress) as cast:
+        drafts = _drafts(plan, prompts, cast, progress)
+        attempts: dict[Place, Attempt] = {}
+        for name in _names(plan):
+            for side in SIDES:
+                if name == "adaptive" and side == "baseline":
+                    continue  # there is no reset to keep silent
+                for done, prompt in enumerate(prompts):
+                    progress(f"{name}, {side}", done, len(prompts))
+                    if drafts.get(prompt.number) or not name.startswith("prefill"):
+                        move = moves.Move(name, side, prompt, drafts.get(prompt.number, ""))
+                        attempts[name, side, prompt.number] = _attempt(plan, cast, move, journal)
+                progress(f"{name}, {side}", len(prompts), len(prompts))
+        digests = {side: cast.digest(cast.path(side)) for side in SIDES}
+    return Outcome(
+        attempts, _judged(plan, attempts, progress), len(prompts), list(drafts.values()).count(""), digests
+    )
+
+
+def _check(plan: Plan) -> None:
+    contract, _ = read_contract(read_header(plan.model))
+    if contract is None:
+        raise TakebackError(f"{plan.model}: it cannot take back, so there is nothing to compare")
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    wanted = [name for name in plan.attacks if name in WHITEBOX]
+    if missing and wanted:
+        raise TakebackError(
+            f"{' and '.join(wanted)} need {missing[0]}: pip install 'takeback[attacks]', or choose others with --only"
+        )
+
+
+def _names(plan: Plan) -> list[str]:
+    """The attacks in their order, `prefill` once for each length."""
+    found: list[str] = []
+    for name in plan.attacks:
+        found += [f"prefill_{length}" for length in LENGTHS] if name == "prefill" else [name]
+    return found
+
+
+def _drafts(plan: Plan, prompts: list[Prompt], cast: Cast, progress: Progress) -> dict[int, str]:
+    """By prompt, the base's own harmful draft, "" where it wrote none; nothing where no attack needs them."""
+    if not {"prefill", "adaptive"} & set(plan.attacks):
+        return {}
+    found = {}
+    digest = cast.digest(plan.base)
+    with Journal(plan.out / "drafts.jsonl") as journal:
+        for done, prompt in enumerate(prompts):
+            progress("drafts of the base", done, len(prompts))
+            found[prompt.number] = draft(lambda: cast.session(plan.base), digest, prompt, plan.seed, journal)
+    return found
+
+
+def _attempt(plan: Plan, cast: Cast, move: moves.Move, journal: Journal) -> Attempt:
+    """From the journal, or made now; a new one goes into the journal at once."""
+    digest = cast.digest(cast.path(move.side))
+    told = [digest, cast.mode(move.side), plan.seed, asdict(move.prompt), move.draft, REPLY]
+    if move.searches:
+        told.append(asdict(plan.limits))
+    mark = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    key = f"{move.name}/{move.prompt.number}/{move.side}/{mark}"
+    if key not in journal.lines:
+        journal.add(key, moves.make(move, cast, plan).as_json())
+    try:
+        return attempt_from_json(journal.lines[key])
+    except (KeyError, TypeError) as error:
+        raise TakebackError(
+            f"{journal.path}: the line of {key.rpartition('/')[0]} lacks {error}; "
+            "it is of another version: choose another --out"
+        ) from error
+
+
+def _judged(plan: Plan, attempts: dict[Place, Attempt], progress: Progress) -> dict[Place, bool]:
+    answers = [attempt.answer for attempt in attempts.values()]
+    if plan.guard is None:
+        return dict(zip(attempts, map(by_words, answers), strict=True))
+    with Journal(plan.out / "guard.jsonl") as journal:
+        found = by_guard(plan.guard, answers, journal, plan.threads, progress)
+    return dict(zip(attempts, found, strict=True))
+
+
+@contextmanager
+def _only_writer(plan: Plan) -> Iterator[None]:
+    lock = FileLock(plan.out / ".lock")
+    try:
+        free = lock.try_acquire()
+    except OSError as error:
+        raise TakebackError(f"{plan.out}: cannot be written: {error.strerror or error}") from error
+    if not free:
+        raise TakebackError(f"{plan.out}: another run writes there; wait for it, or choose another --out")
+    try:
+        yield
+    finally:
+        lock.release()
