@@ -11,6 +11,7 @@ from pathlib import Path
 
 from assistant.usage import positive
 from convert.errors import TakebackError
+from train import dpo_cli
 from train.settings import LossWeights, SftSettings, Shares
 
 EXAMPLES = """\
@@ -31,6 +32,7 @@ def add_arguments_train(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="train_command", required=True, metavar="COMMAND")
     _sft(commands.add_parser("sft", help="supervised training: drafts that turn unsafe are taken back"))
+    dpo_cli.add_arguments(commands.add_parser("dpo", help="preference training, from a supervised result"))
     _data(commands.add_parser("data", help="build training data with the base model's own replies"))
 
 
@@ -39,6 +41,8 @@ def run_train(args: argparse.Namespace) -> int:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise TakebackError(f"training needs {missing[0]}: pip install 'takeback[train]'")
+    if args.train_command == "dpo":
+        return dpo_cli.run(args, _tell)
     return {"sft": _run_sft, "data": _run_data}[args.train_command](args)
 
 
