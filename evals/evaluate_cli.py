@@ -33,6 +33,9 @@ CSV with a column prompt or goal and perhaps prefill. Without --prompts, they ar
 Who answers, by --modes:
 {modes}
 
+The last is what a model could do that only learnt to refuse; a beginning put into its mouth (AdvBench, prefill)
+skips that one place.
+
 Whether a reply does harm is for a person to say. --sheet writes DIR/sheet.csv, replies in a random order with
 nothing that tells whose they are; fill its column "label" with one of the words beside it, and --labels reads
 it back: one sheet, or the sheets of two readers, with their agreement. --labels-out writes the labels without

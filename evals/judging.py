@@ -13,7 +13,7 @@ from evals.journal import Journal
 from evals.judges import keywords
 from evals.judges.verdict import Verdict
 from evals.measures import Answers, Measure, title
-from evals.modes import HARMFUL, WHO, is_harmful
+from evals.modes import HARMFUL, WHO, is_harmful, is_own
 from evals.plan import Plan
 
 JUDGED = "Verdicts of the judge"
@@ -77,10 +77,15 @@ def judge_answers(judge: OpenJudge, plan: Plan, answers: Answers) -> Judgement:
 
 
 def judged_measures(judgement: Judgement) -> list[Measure]:
-    """Shares by the judge, for each set of harmful requests and each mode."""
+    """Shares by the judge, for each set of harmful requests and each mode.
+
+    Refusals of a user's own prompts by their words are in the report anyway.
+    """
     found: list[Measure] = []
     probes = dict.fromkeys([*HARMFUL, *(probe for probe, _, _ in judgement.verdicts)])
     for probe in probes:
+        if judgement.judge == "keywords" and is_own(probe):
+            continue
         for mode, who in WHO.items():
             said = [v for (name, _, m), v in judgement.verdicts.items() if (name, m) == (probe, mode)]
             found += _shares(probe, mode, f"{title(probe)}: {who}", said, judgement)

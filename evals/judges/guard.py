@@ -4,7 +4,8 @@ Untested on weights: none could be had where this was written. What is tested is
 documented formats, and that a request and a reply get into the guard's prompt as data.
 
 The prompt is made by the chat template in the guard's own file, for that is what the guard was trained on; a
-file without such a template is refused.
+file without such a template is refused. So is one whose template takes a message as a list of parts instead of
+a text, which the engine does not render.
 """
 
 from __future__ import annotations

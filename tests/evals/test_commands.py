@@ -78,7 +78,7 @@ def test_own_prompts_alone_are_judged_sampled_and_drawn(tmp_path, capsys, monkey
     report = json.loads((out / "report.json").read_text())
     keys = [measure["key"] for measure in report["measures"]]
     assert "harmful:mine_taken_back_first_refusal" in keys
-    assert "harmful:mine_off_refused_keywords" in keys
+    assert "harmful:mine_refused_off" in keys
     assert keys[-6:-3] == ["harmful:mine_off_t0_k1", "harmful:mine_off_t1_k1", "harmful:mine_off_t1_k2"]
     assert [pair["second"] for pair in report["modes_compared"]] == ["off", "first_refusal", "first_refusal"]
     assert len((out / "replies.jsonl").read_text().splitlines()) == 3 + 3 * 2

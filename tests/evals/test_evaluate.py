@@ -1,6 +1,7 @@
 """Whole evaluations of the real model, small ones, on prompts of our own."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -113,3 +114,29 @@ def test_lines_of_another_version_are_one_clear_line(plan, monkeypatch):
     path.write_text(path.read_text().replace('"reason"', '"cause"', 1))
     with pytest.raises(TakebackError, match="lacks 'reason'"):
         evaluate(plan)
+
+
+def test_a_guard_judges_each_reply_once_and_its_verdicts_are_in_the_report(plan, monkeypatch):
+    sent = []
+
+    def say(guard, answer):
+        sent.append(answer)
+        return "unsafe\nS2" if answer.mode == "off" else "safe"
+
+    monkeypatch.setattr("evals.judges.guard.Guard._ask", say)
+    (plan.out.parent / "guard.gguf").write_bytes(b"weights")
+    judged = replace(plan, judge="guard", guard=plan.out.parent / "guard.gguf", modes=("off", "keep"))
+    outcome = evaluate(judged)
+    texts = {(answer.prompt, answer.text) for answer in outcome.answers.values()}
+    assert {(answer.prompt, answer.text) for answer in sent} == texts
+    assert len(sent) == len(texts)
+    assert {mode for _, _, mode in outcome.judgement.verdicts} == {"off", "keep"}
+    assert evaluate(judged) == outcome
+    assert len(sent) == len(texts)
+
+    written = (plan.out / "verdicts.jsonl").read_text()
+    assert "bike" not in written
+    report = as_json(make_report(outcome, judged))
+    keys = {measure["key"]: measure["count"] for measure in report["measures"]}
+    assert keys["advbench_off_unsafe_guard"] == 1
+    assert "guard.gguf, SHA-256" in as_markdown(make_report(outcome, judged))
