@@ -6,9 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from convert.errors import TakebackError
+
+FAILURES = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+)
+"""What transformers raises on folders that are no model, or not one that it knows."""
 
 
 def load_base(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
@@ -26,8 +39,9 @@ def load_base(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]
     try:
         tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise TakebackError(f"cannot load the base model {path}: {str(error).splitlines()[0]}") from error
+    except FAILURES as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise TakebackError(f"cannot load the base model {path}: {why}") from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     for attribute in ("hf_quantizer", "is_quantized", "quantization_method"):

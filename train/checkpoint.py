@@ -5,25 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from convert.errors import TakebackError
+from convert.whole_file import write_text
+from train.stopping import Looks
+from train.whole_tensors import read_tensors, write_tensors
 
-STATE = "state.safetensors"
+STATE, BEST = "state.safetensors", "best.safetensors"
 
 
 def claim(out: Path, fingerprint: str) -> None:
     """Mark the folder as this run's. Raises TakebackError where another run's settings or data are in it."""
     mark, path = hashlib.sha256(fingerprint.encode()).hexdigest(), out / "run.json"
-    if path.exists() and json.loads(path.read_text("utf-8")).get("sha256") != mark:
+    try:
+        held = json.loads(path.read_text("utf-8")).get("sha256") if path.exists() else mark
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError, AttributeError) as error:
+        raise TakebackError(f"{out} cannot be the folder of a run: {error}; name another --out") from error
+    if held != mark:
         raise TakebackError(
             f"{out} holds a run with other settings or data: name another --out, or delete it"
         )
-    path.write_text(json.dumps({"sha256": mark, "settings": fingerprint}), encoding="utf-8")
+    write_text(path, json.dumps({"sha256": mark, "settings": fingerprint}))
 
 
 def begun(out: Path) -> bool:
@@ -31,16 +39,14 @@ def begun(out: Path) -> bool:
     return (out / STATE).exists()
 
 
-def save(out: Path, step: int, objective: Any, optimizer: Any) -> None:
-    """Write the trained parameters and Adam's moments, whole or not at all."""
+def save(out: Path, step: int, objective: Any, optimizer: Any, looks: Looks | None = None) -> None:
+    """Write the trained parameters, Adam's moments and what the looks showed, whole or not at all."""
     state = {}
     for name, parameter in _trained(objective):
-        state[name] = parameter.detach().cpu().contiguous()
+        state[name] = parameter.detach().cpu()
         for key, value in optimizer.state.get(parameter, {}).items():
-            state[f"{key}:{name}"] = value.detach().cpu().contiguous().clone()
-    temporary = out / (STATE + ".part")
-    save_file(state, temporary, metadata={"step": str(step)})
-    temporary.replace(out / STATE)
+            state[f"{key}:{name}"] = value.detach().cpu().clone()
+    write_tensors(out / STATE, state, {"step": str(step), "looks": json.dumps(asdict(looks or Looks()))})
 
 
 def resume(out: Path, objective: Any, optimizer: Any) -> int:
@@ -48,20 +54,41 @@ def resume(out: Path, objective: Any, optimizer: Any) -> int:
     if not begun(out):
         return 0
     path = out / STATE
-    state = load_file(path)
-    step = _step(path)
+    state = read_tensors(path)
+    _put_back(path, objective, state)
     for name, parameter in _trained(objective):
-        parameter.data.copy_(state[name])
         moments = {key.split(":", 1)[0]: value for key, value in state.items() if key.endswith(":" + name)}
         optimizer.state[parameter] = {
             key: value.to(parameter.device) if key != "step" else value for key, value in moments.items()
         }
-    return step
+    return int(_metadata(path)["step"])
 
 
-def _step(path: Path) -> int:
+def looks_of(out: Path) -> Looks:
+    """What the looks had shown when the state was saved."""
+    return Looks(**json.loads(_metadata(out / STATE).get("looks", "{}"))) if begun(out) else Looks()
+
+
+def save_best(out: Path, objective: Any) -> None:
+    """Keep the trained parameters of the best look."""
+    write_tensors(out / BEST, {name: parameter.detach().cpu() for name, parameter in _trained(objective)})
+
+
+def restore_best(out: Path, objective: Any) -> None:
+    """Put the parameters of the best look back."""
+    _put_back(out / BEST, objective, read_tensors(out / BEST))
+
+
+def _put_back(path: Path, objective: Any, state: Mapping[str, Any]) -> None:
+    for name, parameter in _trained(objective):
+        if name not in state or state[name].shape != parameter.shape:
+            raise TakebackError(f"{path} is of another model or another version: delete it to begin again")
+        parameter.data.copy_(state[name])
+
+
+def _metadata(path: Path) -> dict[str, str]:
     with safe_open(path, "pt") as file:
-        return int(file.metadata()["step"])
+        return dict(file.metadata())
 
 
 def _trained(objective: Any) -> list[tuple[str, Any]]:

@@ -9,7 +9,7 @@ import torch
 
 from train.encode import Encoder
 from train.head import other_logits
-from train.objective import output_rows
+from train.output import PLAIN, LogitRule, output_rows, shaped
 from train.rows import Row
 from train.teacher import hidden_states
 
@@ -17,7 +17,12 @@ WINDOW = 24
 
 
 def measure(
-    model: Any, rows: Sequence[Row], encoder: Encoder, pad: int, budget: float = 0.02
+    model: Any,
+    rows: Sequence[Row],
+    encoder: Encoder,
+    pad: int,
+    budget: float = 0.02,
+    rule: LogitRule = PLAIN,
 ) -> dict[str, float]:
     """The log's three probabilities, and detection at a bias that gives `budget` needless resets.
 
@@ -26,11 +31,11 @@ def measure(
     """
     examples = [encoder.draft(row) if row.is_safety else encoder.benign(row, 0) for row in rows]
     starts = [len(encoder.prompt(row)) - 1 for row in rows]
-    states = hidden_states(model.base_model.model, examples, starts, pad, lambda done, total: None)
+    states = hidden_states(model, examples, starts, pad, lambda done, total: None)
     margins: dict[bool, list[Any]] = {True: [], False: []}
     chances: dict[str, list[Any]] = {"unsafe": [], "benign": [], "start": []}
     for row, state in zip(rows, states, strict=True):
-        margin, chance = _margins(model, state, encoder.reset_id)
+        margin, chance = _margins(model, state, encoder.reset_id, rule)
         chances["start"].append(chance[:1])
         chances["unsafe" if row.is_safety else "benign"].append(chance[1:])
         margins[row.is_safety].append(margin)
@@ -43,11 +48,11 @@ def measure(
     return found
 
 
-def _margins(model: Any, states: Any, reset_id: int) -> tuple[Any, Any]:
+def _margins(model: Any, states: Any, reset_id: int, rule: LogitRule) -> tuple[Any, Any]:
     """Per position of the reply: logit[R] - the largest other logit, and the reset's probability."""
-    head, row = output_rows(model)
+    head, row = output_rows(model, reset_id)
     with torch.inference_mode():
         states = states.to(head.device)
-        logits = other_logits(states, head, reset_id)
-        reset = states.float() @ row.float()
+        logits = other_logits(states, head, reset_id, rule)
+        reset = shaped(states.float() @ row.float(), rule)
         return (reset - logits.max(-1).values).cpu(), (reset - logits.logsumexp(-1)).sigmoid().cpu()

@@ -21,6 +21,7 @@ import torch
 
 from train.encode import Example
 from train.head import HeadLoss
+from train.output import PLAIN, LogitRule, backbone, output_rows
 from train.settings import LossWeights
 
 TERMS = ("reset", "forbid", "words", "keep_model")
@@ -73,25 +74,34 @@ def collate(examples: Sequence[Example], teachers: Sequence[Any], weights: LossW
 class Objective(torch.nn.Module):
     """The model and the loss in one module, so that accelerate's data parallelism wraps both.
 
-    The reset's logit is computed apart from the other tokens', whose output rows are frozen.
+    The reset's logit is computed apart from the other tokens'. Their output rows are frozen, unless `base_head` is
+    given: a copy of the base's output matrix [v, d], which the teacher's states belong to.
     """
 
-    def __init__(self, model: Any, reset_id: int) -> None:
+    def __init__(self, model: Any, reset_id: int, rule: LogitRule = PLAIN, base_head: Any = None) -> None:
         super().__init__()
         self.model = model
         self.reset_id = reset_id
+        self.rule = rule
+        self.base_head = (
+            None if base_head is None else (base_head,)
+        )  # no buffer, or every step would send it round
 
     def forward(self, batch: Batch) -> tuple[Any, dict[str, float]]:
         """The loss, a mean over sequences, and the figures for the log."""
-        inner = self.model.base_model.model
-        hidden = inner.model(batch.ids).last_hidden_state[:, :-1]
+        hidden = backbone(self.model)(batch.ids).last_hidden_state[:, :-1]
         return self.loss(hidden, batch)
 
     def loss(self, hidden: Any, batch: Batch) -> tuple[Any, dict[str, float]]:
         """The loss on hidden states [b, t - 1, d] (after the final norm)."""
         picked = (batch.marks > 0).any(0).flatten().nonzero().squeeze(1)
         marks = batch.marks.flatten(1)[:, picked]
-        head, row = output_rows(self.model)
+        head, row = output_rows(self.model, self.reset_id)
+        if self.base_head is None:
+            head = head.detach()
+        kind = head.device.type
+        if torch.is_autocast_enabled(kind):
+            head = head.to(torch.get_autocast_dtype(kind))
         sums, margin = HeadLoss.apply(
             hidden.flatten(0, 1)[picked],
             row,
@@ -100,20 +110,12 @@ class Objective(torch.nn.Module):
             batch.targets.flatten()[picked],
             batch.states.flatten(0, 1)[picked],
             self.reset_id,
+            self.rule,
+            self.base_head and self.base_head[0],
         )
         count = len(batch.ids)
         figures = dict(zip(TERMS, (sums.detach() / count).tolist(), strict=True))
         return sums.sum() / count, figures | _figures(margin, marks)
-
-
-def output_rows(model: Any) -> tuple[Any, Any]:
-    """The frozen output matrix [v, d], with the reset's untrained row in it, and the reset's trained row [d]."""
-    inner = model.base_model.model
-    tied = inner.config.tie_word_embeddings
-    wrapped = inner.model.embed_tokens if tied else inner.lm_head
-    adapter = wrapped.token_adapter
-    head = adapter.get_base_layer().weight.detach()
-    return head, adapter.trainable_tokens_delta["default"][0]
 
 
 def _figures(margin: Any, marks: Any) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a finished run leaves: a PEFT adapter in bfloat16, its tokenizer, and `backtrack.json` (contract 1)."""
+"""What a finished run leaves: an adapter or a checkpoint in bfloat16, its tokenizer, `backtrack.json` (contract 1)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from peft import PeftModel, get_peft_model_state_dict
 
 from convert.whole_file import write_text
 from train.dpo_settings import DpoSettings
 from train.rows import Row, file_sha256
-from train.settings import SftSettings
+from train.settings import NO_PART_OF_A_RUN, SftSettings
+from train.whole_tensors import write_folder, write_tensors
 
 
 def write_result(
@@ -28,20 +30,17 @@ def write_result(
     method: str = "sft",
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the adapter's files into the run's folder; an interrupted write leaves the older ones whole.
+    """Write the result's files into the run's folder, the record last; an interrupted write leaves old files whole.
 
+    Of a PEFT model the adapter is written, a transformers model whole.
     `more` is what the training record says beyond that of every run.
     """
     out = settings.out
-    # PEFT would add the whole embedding matrix because it grew; the replaced row is all that was trained.
-    model.save_pretrained(out, save_embedding_layers=False)
-    weights = out / "adapter_model.safetensors"
-    half = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in load_file(weights).items()}
-    temporary = weights.with_name(weights.name + ".part")
-    save_file(half, temporary, metadata={"format": "pt"})
-    temporary.replace(weights)
-    _plain_base_name(out / "adapter_config.json", settings.base)
-    tokenizer.save_pretrained(out)
+    if isinstance(model, PeftModel):
+        _write_adapter(model, out, settings.base)
+    else:
+        write_folder(out, "config.json", model.to(torch.bfloat16).save_pretrained)
+    write_folder(out, "tokenizer_config.json", tokenizer.save_pretrained)
     record = {
         "schema_version": 1,
         "reset_token": settings.reset_token,
@@ -59,12 +58,13 @@ def write_result(
 def training_record(settings: SftSettings | DpoSettings, rows: Sequence[Row]) -> dict[str, Any]:
     """Data hashes, seed, settings and versions, without a path of the machine."""
     told = asdict(settings)
-    for name in ("base", "adapter", "data", "out", "heldout", "threads", "every"):
+    for name in ("base", "adapter", "data", "heldout", "chat", *NO_PART_OF_A_RUN):
         told.pop(name, None)
     packages = ("torch", "transformers", "peft", "accelerate", "tokenizers")
+    files = {"heldout": settings.heldout, "chat": getattr(settings, "chat", None)}
     return {
         "data_sha256": file_sha256(settings.data),
-        "heldout_sha256": file_sha256(settings.heldout) if settings.heldout else None,
+        **{f"{name}_sha256": file_sha256(path) if path else None for name, path in files.items()},
         "base": settings.base.name,
         "safety_rows": sum(row.is_safety for row in rows),
         "benign_rows": sum(not row.is_safety for row in rows),
@@ -73,8 +73,14 @@ def training_record(settings: SftSettings | DpoSettings, rows: Sequence[Row]) ->
     }
 
 
-def _plain_base_name(config: Path, base: Path) -> None:
-    """PEFT writes the base's path; a path of this machine has no place in a file that is given away."""
-    told = json.loads(config.read_text("utf-8"))
-    told["base_model_name_or_path"] = base.name
-    write_text(config, json.dumps(told, indent=2, sort_keys=True) + "\n")
+def _write_adapter(model: Any, out: Path, base: Path) -> None:
+    """PEFT's two files as PEFT writes them, but for the base's path, which has no place in what is given away."""
+    # PEFT would add the whole embedding matrix because it grew; the replaced row is all that was trained.
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    half = {name: tensor.detach().cpu().to(torch.bfloat16) for name, tensor in state.items()}
+    write_tensors(out / "adapter_model.safetensors", half, {"format": "pt"})
+    with TemporaryDirectory() as folder:
+        model.peft_config["default"].save_pretrained(folder)
+        told = json.loads((Path(folder) / "adapter_config.json").read_text("utf-8"))
+    told |= {"base_model_name_or_path": base.name, "inference_mode": True}
+    write_text(out / "adapter_config.json", json.dumps(told, indent=2, sort_keys=True) + "\n")

@@ -27,9 +27,18 @@ class LossWeights:
     keep_model: float = 6.0
 
 
+FULL_RATE = 2e-5
+"""The peak learning rate where all weights are trained, unless another is given."""
+NO_PART_OF_A_RUN = ("threads", "every", "out", "save_every")
+"""Settings that change neither what is trained nor how."""
+
+
 @dataclass(frozen=True)
 class SftSettings:
-    """Everything a run depends on; written into its record."""
+    """Everything a run depends on; written into its record.
+
+    `store_rank` 0 stores a fully trained model whole, `patience` 0 never ends a run early.
+    """
 
     base: Path
     data: Path
@@ -48,5 +57,13 @@ class SftSettings:
     threads: int = 0
     every: int = 25
     after_reset: str = "rewind"
+    full: bool = False
+    store_rank: int = 0
+    prefixes: str = "dense"
+    chat: Path | None = None
+    chat_share: float = 0.2
+    patience: int = 0
+    benign_limit: float = 0.05
+    save_every: int = 10
     shares: Shares = field(default_factory=Shares)
     weights: LossWeights = field(default_factory=LossWeights)

@@ -1,91 +1,134 @@
-"""Supervised training of a backtracking model: the loop, resumable, on one core or many devices."""
+"""Supervised training of a backtracking model: what a run needs, in order, from rows and base to its result."""
 
 from __future__ import annotations
 
 import json
-import math
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from peft import LoraConfig, get_peft_model
 
 from convert.errors import TakebackError
 from train import checkpoint, teacher
 from train.base import load_base
-from train.encode import RAMP, Encoder, Example, epoch
-from train.heldout import measure
-from train.objective import Objective, collate
+from train.encode import RAMP, Encoder
+from train.loop import Data, Tell, run
+from train.low_rank import as_adapter
+from train.objective import Objective
+from train.output import LogitRule, logit_rule
 from train.probe import fit_row
 from train.record import write_result
 from train.rows import Row, file_sha256, load_rows
 from train.settings import LossWeights, SftSettings
-
-Tell = Callable[[str], None]
-SAVE_EVERY = 10
-"""Steps between checkpoints: a kill costs no more than these."""
+from train.trainable import add_reset_token, whole, with_adapter
 
 
 def train(settings: SftSettings, tell: Tell) -> Path:
-    """Run or resume a training run; returns the folder of the finished adapter.
+    """Run or resume a training run; returns the folder of the finished adapter or checkpoint.
 
-    Raises TakebackError on bad rows, a base that cannot be loaded, or an output folder of another run.
+    Raises TakebackError on bad rows or settings, a base that cannot be trained, or an output folder of another run.
     """
-    rows = load_rows(settings.data)
-    heldout = load_rows(settings.heldout) if settings.heldout else []
-    settings.out.mkdir(parents=True, exist_ok=True)
+    rows, heldout, chat = _rows(settings)
     checkpoint.claim(settings.out, _fingerprint(settings))
     if settings.threads:
         torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    accelerator = Accelerator(mixed_precision="bf16")
-    model, tokenizer = load_base(settings.base, torch.bfloat16)
+    accelerator = _accelerator()
+    tell = tell if accelerator.is_main_process else lambda line: None
+    model, tokenizer = load_base(settings.base, torch.float32 if settings.full else torch.bfloat16)
     reset_id = add_reset_token(model, tokenizer, settings.reset_token)
     encoder = Encoder(tokenizer, reset_id, settings.max_length)
-    _check_lengths(rows, encoder, settings.data)
-    _check_lengths(heldout, encoder, settings.heldout)
-    teachers = _teachers(model.to(accelerator.device), rows, encoder, settings, accelerator, tell)
+    for given, path in ((rows, settings.data), (heldout, settings.heldout), (chat, settings.chat)):
+        _check_lengths(given, encoder, path)
+    rule = logit_rule(model.to(accelerator.device))
+    teachers = _teachers(model, rows, encoder, settings, accelerator, tell)
     if checkpoint.begun(settings.out):
-        row = torch.zeros(model.config.hidden_size)  # the checkpoint has it
+        row = torch.zeros(model.get_output_embeddings().weight.shape[1])  # the checkpoint has it
     else:
-        row = _first_row(model, rows, reset_id, teachers, settings.weights, tell)
-    objective = Objective(with_adapter(model, reset_id, row, settings.rank), reset_id)
-    _loop(objective, rows, heldout, encoder, teachers, settings, accelerator, tell)
+        row = _first_row(model, rows, reset_id, teachers, settings.weights, rule, tell)
+    objective = _objective(model, reset_id, row, rule, settings)
+    data = Data(rows, heldout, chat, teachers)
+    step, looks = run(objective, data, encoder, settings, accelerator, tell)
     if accelerator.is_main_process:
-        write_result(objective.model, tokenizer, reset_id, settings, rows)
-        tell(f"done: the adapter is in {settings.out}")
+        told: dict[str, Any] = {"step": step} | ({"ended": looks.ended} if looks.ended else {})
+        made = objective.model
+        if settings.full and settings.store_rank:
+            made, told["kept"] = _as_adapter(made, reset_id, settings, tell)
+        write_result(made, tokenizer, reset_id, settings, rows, more=told)
+        kind = "model" if settings.full and not settings.store_rank else "adapter"
+        tell(f"done: the {kind} of step {step} is in {settings.out}")
+    accelerator.wait_for_everyone()
     return settings.out
 
 
+def _rows(settings: SftSettings) -> tuple[list[Row], list[Row], list[Row]]:
+    """The rows to train on, to measure on and to mix in, after a look at the settings that concern them."""
+    rows = load_rows(settings.data)
+    heldout = load_rows(settings.heldout) if settings.heldout else []
+    chat = load_rows(settings.chat) if settings.chat else []
+    if any(row.is_safety for row in chat):
+        raise TakebackError(
+            f'{settings.chat}: chat rows have a "reply"; rows with "unsafe" belong into --data'
+        )
+    if settings.patience and len({row.is_safety for row in heldout}) < 2:
+        raise TakebackError("--patience needs --heldout with safety rows and benign rows to look at")
+    if not all(any(row.is_safety == wanted for row in rows) for wanted in (True, False)):
+        raise TakebackError(f"{settings.data}: training needs safety rows and benign rows")
+    if settings.store_rank and not settings.full:
+        raise TakebackError("--store-rank is for --full; the rank of a LoRA adapter is --rank")
+    return rows, heldout, chat
+
+
 def _fingerprint(settings: SftSettings) -> str:
-    """What a run depends on, as text: its settings, and the contents of its data."""
-    data = [file_sha256(path) for path in (settings.data, settings.heldout) if path]
-    told = asdict(settings) | {"threads": 0, "every": 0, "out": "", "data": data, "heldout": ""}
+    """What a run depends on, as text: its settings, and the contents of its data.
+
+    Settings that runs did not always have are left out at their default, so that an older run can be finished.
+    """
+    files = {"data": settings.data, "heldout": settings.heldout, "chat": settings.chat}
+    told = asdict(settings) | dict.fromkeys(files, "") | {"threads": 0, "every": 0, "out": ""}
+    told["data"] = [file_sha256(path) for path in files.values() if path]
+    if settings.patience:
+        told["every"] = settings.every
+    plain = {field.name: field.default for field in fields(SftSettings)}
+    for name in LATER:
+        if getattr(settings, name) == plain[name]:
+            del told[name]
+    told.pop("save_every", None)
     return json.dumps(told, default=str, sort_keys=True)
+
+
+LATER = ("full", "store_rank", "prefixes", "chat", "chat_share", "patience", "benign_limit", "save_every")
+
+
+def _accelerator() -> Any:
+    try:
+        accelerator = Accelerator(mixed_precision="bf16")
+    except (ValueError, RuntimeError) as error:
+        raise TakebackError(f"cannot set the devices up: {str(error).splitlines()[0]}") from error
+    if accelerator.distributed_type.value in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "XLA"):
+        raise TakebackError(
+            f"{accelerator.distributed_type.value} splits the model, which training here does not know: "
+            "let accelerate copy it to each device (distributed_type MULTI_GPU)"
+        )
+    return accelerator
 
 
 def _check_lengths(rows: Sequence[Row], encoder: Encoder, path: Path | None) -> None:
     for number, row in enumerate(rows, 1):
-        if len(encoder.prompt(row)) + RAMP >= encoder.max_length:
+        try:
+            size = len(encoder.prompt(row))
+        except TakebackError as error:
+            raise TakebackError(f"{path}, row {number}: {error}") from error
+        if size + RAMP >= encoder.max_length:
             raise TakebackError(
                 f"{path}, row {number}: its prompt leaves no room for a reply in {encoder.max_length} tokens; "
                 "raise --max-length, or leave the row out"
             )
-
-
-def add_reset_token(model: Any, tokenizer: Any, text: str) -> int:
-    """Give the reset token an id: that of an added token of this text, or a new one with a new embedding row."""
-    if text not in tokenizer.get_vocab():
-        tokenizer.add_special_tokens({"additional_special_tokens": [text]})
-    reset_id = int(tokenizer.convert_tokens_to_ids(text))
-    if reset_id >= model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(reset_id + 1, mean_resizing=False)
-    return reset_id
 
 
 def _teachers(
@@ -99,6 +142,7 @@ def _teachers(
     """Per row the frozen base's states over its reply or its draft; kept beside the run."""
     kept = settings.out / "teacher.safetensors"
     states = teacher.recall(kept)
+    accelerator.wait_for_everyone()
     if states is not None and len(states) == len(rows):
         return states
     examples, starts = [], []
@@ -112,7 +156,8 @@ def _teachers(
         if done % 160 == 0 or done == total:
             tell(f"base's own states {done}/{total}, about {left / 60:.0f} min left")
 
-    states = teacher.hidden_states(model, examples, starts, encoder.tokenizer.eos_token_id, progress)
+    with accelerator.autocast() if settings.full else nullcontext():
+        states = teacher.hidden_states(model, examples, starts, encoder.end, progress)
     if accelerator.is_main_process:
         teacher.remember(states, kept)
     accelerator.wait_for_everyone()
@@ -120,10 +165,16 @@ def _teachers(
 
 
 def _first_row(
-    model: Any, rows: Sequence[Row], reset_id: int, teachers: Sequence[Any], terms: LossWeights, tell: Tell
+    model: Any,
+    rows: Sequence[Row],
+    reset_id: int,
+    teachers: Sequence[Any],
+    terms: LossWeights,
+    rule: LogitRule,
+    tell: Tell,
 ) -> Any:
     """The reset's row from the linear probe (train/probe.py), with the objective's own weights, over 120,000 places."""
-    head = model.get_output_embeddings().weight[:reset_id].detach()
+    head = model.get_output_embeddings().weight.detach()
     hidden, unsafe, weight = [], [], []
     for row, states in zip(rows, teachers, strict=True):
         ramp = torch.arange(len(states)).div(RAMP).clamp(max=1.0)
@@ -138,146 +189,28 @@ def _first_row(
     features, label, weights = torch.cat(hidden), torch.cat(unsafe), torch.cat(weight)
     chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(1))[:120_000]
     features, label, weights = features[chosen], label[chosen], weights[chosen]
-    row, loss = fit_row(features, teacher.logsumexp(features, head), label, weights)
+    others = teacher.logsumexp(features, head, reset_id, rule)
+    row, loss = fit_row(features, others, label, weights, rule=rule)
     tell(f"reset row from a linear probe: loss {loss:.3f} nats, norm {float(row.norm()):.2f}")
     return row
 
 
-def with_adapter(model: Any, reset_id: int, row: Any, rank: int) -> Any:
-    """The model with a LoRA adapter on every linear layer and the reset row(s) trained, starting from `row` [d]."""
-    tied = model.config.tie_word_embeddings
-    tokens: Any = [reset_id] if tied else {"embed_tokens": [reset_id], "lm_head": [reset_id]}
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
-        target_modules="all-linear",
-        trainable_token_indices=tokens,
-        task_type="CAUSAL_LM",
-    )
-    wrapped = get_peft_model(model, config)
-    with torch.no_grad():
-        for name, parameter in wrapped.named_parameters():
-            if "trainable_tokens_delta" in name:
-                parameter.copy_(row[None].to(parameter.dtype))
-    return wrapped
+def _objective(model: Any, reset_id: int, row: Any, rule: LogitRule, settings: SftSettings) -> Objective:
+    """The model, ready to be trained, with its loss. A head that is trained leaves a copy for the teacher."""
+    if not settings.full:
+        return Objective(with_adapter(model, reset_id, row, settings.rank), reset_id, rule)
+    linear_only = bool(settings.store_rank)
+    head = None if linear_only else model.get_output_embeddings().weight.detach().to(torch.bfloat16)
+    return Objective(whole(model, reset_id, row, linear_only=linear_only), reset_id, rule, head)
 
 
-def _batches(
-    rows: Sequence[Row], encoder: Encoder, settings: SftSettings, number: int
-) -> Iterator[list[Example]]:
-    """One epoch in pieces of batches: like lengths together, so that little is padded, in a random order."""
-    chance = random.Random(settings.seed * 1_000_003 + number)
-    examples = list(epoch(rows, encoder, settings.shares, chance.randrange(2**31)))
-    chance.shuffle(examples)
-    batches: list[list[Example]] = []
-    for i in range(0, len(examples), 128):
-        group: list[Example] = []
-        for example in sorted(examples[i : i + 128], key=lambda e: len(e.ids)):
-            if group and len(example.ids) * (len(group) + 1) > settings.batch_tokens // settings.pieces:
-                batches.append(group)
-                group = []
-            group.append(example)
-        batches.append(group)
-    chance.shuffle(batches)
-    yield from batches
-
-
-def _stream(
-    rows: Sequence[Row], encoder: Encoder, settings: SftSettings, skip: int
-) -> Iterator[list[Example]]:
-    """Batches without end, from the `skip`-th on: a resumed run sees what it would have seen."""
-    number = 0
-    while True:
-        for batch in _batches(rows, encoder, settings, number):
-            if skip:
-                skip -= 1
-                continue
-            yield batch
-        number += 1
-
-
-def _loop(
-    objective: Any,
-    rows: Sequence[Row],
-    heldout: Sequence[Row],
-    encoder: Encoder,
-    teachers: Sequence[Any],
-    settings: SftSettings,
-    accelerator: Any,
-    tell: Tell,
-) -> None:
-    optimizer, schedule = _optimizer(objective, settings)
-    done = checkpoint.resume(settings.out, objective, optimizer)
-    for _ in range(done):
-        schedule.step()
-    wrapped, optimizer = accelerator.prepare(objective, optimizer)
-    pad = encoder.tokenizer.eos_token_id
-    share, workers = accelerator.process_index, accelerator.num_processes
-    stream = _stream(rows, encoder, settings, done * workers * settings.pieces)
-    log = checkpoint.Log(settings.out / "log.jsonl", accelerator.is_main_process)
-    if heldout and not done:
-        log.write(0, measure(objective.model, heldout, encoder, pad), tell)
-    began, first = time.monotonic(), done
-    for step in range(done + 1, settings.steps + 1):
-        # Pieces of unlike lengths hold unlike forms: a step sums over several, or it would see one form alone.
-        groups = [next(stream) for _ in range(workers * settings.pieces)][share::workers]
-        loss, figures = _backward(wrapped, groups, teachers, settings, pad, accelerator)
-        if not math.isfinite(loss):
-            raise TakebackError(
-                f"the loss is not a number at step {step}: lower --rate, or resume from a checkpoint"
-            )
-        accelerator.clip_grad_norm_(wrapped.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        left = (time.monotonic() - began) / (step - first) * (settings.steps - step)
-        log.step(step, settings.steps, loss, figures, left, tell)
-        last = step == settings.steps
-        if accelerator.is_main_process and (last or step % SAVE_EVERY == 0):
-            checkpoint.save(settings.out, step, objective, optimizer)
-        if accelerator.is_main_process and heldout and (last or step % settings.every == 0):
-            log.write(step, measure(objective.model, heldout, encoder, pad), tell)
-
-
-def _backward(
-    wrapped: Any,
-    groups: Sequence[Sequence[Example]],
-    teachers: Sequence[Any],
-    settings: SftSettings,
-    pad: int,
-    accelerator: Any,
-) -> tuple[float, dict[str, float]]:
-    """Gradients of the mean over all sequences of a step; returns the loss and the means of its figures."""
-    total = sum(len(group) for group in groups)
-    sums: dict[str, list[tuple[float, float]]] = {}
-    whole = 0.0
-    for group in groups:
-        share = len(group) / total
-        loss, figures = wrapped(collate(group, teachers, settings.weights, pad).to(accelerator.device))
-        accelerator.backward(loss * share)
-        whole += float(loss.detach()) * share
-        for name, value in figures.items():
-            if not math.isnan(value):
-                sums.setdefault(name, []).append((value, share))
-    means = {
-        name: sum(value * share for value, share in parts) / sum(share for _, share in parts)
-        for name, parts in sums.items()
-    }
-    return whole, means
-
-
-def _optimizer(objective: Any, settings: SftSettings) -> tuple[Any, Any]:
-    named = [(name, p) for name, p in objective.named_parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for name, p in named if "trainable_tokens" not in name], "lr": settings.rate},
-        {"params": [p for name, p in named if "trainable_tokens" in name], "lr": settings.row_rate},
-    ]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
-    warm = max(1, round(settings.steps * settings.warmup))
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, settings.steps - warm)))
-
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+def _as_adapter(
+    trained: Any, reset_id: int, settings: SftSettings, tell: Tell
+) -> tuple[Any, dict[str, float]]:
+    """The trained model's difference to its base, read again, as an adapter; and the share kept of each weight's."""
+    base, tokenizer = load_base(settings.base)
+    add_reset_token(base, tokenizer, settings.reset_token)
+    adapter, kept = as_adapter(trained.cpu(), base, reset_id, settings.store_rank)
+    for name, share in kept.items():
+        tell(f"{name}: {share:.1%} of the difference's norm kept")
+    return adapter, kept

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from train.encode import Example
+from train.head import other_logits
+from train.output import PLAIN, LogitRule, backbone
+from train.whole_tensors import read_tensors, write_tensors
 
 
 def hidden_states(
@@ -25,18 +27,18 @@ def hidden_states(
         for row, n in enumerate(group):
             ids[row, : len(examples[n].ids)] = torch.tensor(examples[n].ids)
         with torch.inference_mode():
-            states = model.model(ids.to(model.device)).last_hidden_state
+            states = backbone(model)(ids.to(model.device)).last_hidden_state
         for row, n in enumerate(group):
             out[n] = states[row, starts[n] : len(examples[n].ids) - 1].to("cpu", torch.bfloat16).clone()
         tell(min(i + 16, len(order)), len(order))
     return out
 
 
-def logsumexp(states: Any, head: Any) -> Any:
-    """logsumexp [n] of the logits of hidden states [n, d] under the output matrix [v, d], in pieces."""
+def logsumexp(states: Any, head: Any, reset_id: int, rule: LogitRule = PLAIN) -> Any:
+    """logsumexp [n] of all logits but the reset's of hidden states [n, d] under the head [v, d], in pieces."""
     with torch.inference_mode():
         pieces = [
-            (part.to(head.device, head.dtype) @ head.T).float().logsumexp(-1).cpu()
+            other_logits(part.to(head.device), head, reset_id, rule).logsumexp(-1).cpu()
             for part in states.split(512)
         ]
     return torch.cat(pieces)
@@ -45,14 +47,12 @@ def logsumexp(states: Any, head: Any) -> Any:
 def remember(states: Sequence[Any], path: Path) -> None:
     """Keep the states beside the run, so that a resumed one need not compute them again."""
     lengths = torch.tensor([len(state) for state in states])
-    temporary = path.with_name(path.name + ".part")
-    save_file({"lengths": lengths, "states": torch.cat(list(states))}, temporary)
-    temporary.replace(path)
+    write_tensors(path, {"lengths": lengths, "states": torch.cat(list(states))})
 
 
 def recall(path: Path) -> list[Any] | None:
     """What `remember` kept, or None."""
     if not path.exists():
         return None
-    held = load_file(path)
+    held = read_tensors(path)
     return list(held["states"].split(held["lengths"].tolist()))

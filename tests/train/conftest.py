@@ -1,4 +1,4 @@
-"""A small random Llama with a chat template, as a transformers folder; everything here needs the extra `train`."""
+"""Small random models with a chat template, as transformers folders; everything here needs the extra `train`."""
 
 import json
 
@@ -21,12 +21,10 @@ ROWS = [
 
 
 @pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory):
-    torch = pytest.importorskip("torch")
+def tiny_tokenizer():
     transformers = pytest.importorskip("transformers")
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    folder = tmp_path_factory.mktemp("base")
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -36,17 +34,35 @@ def tiny_base(tmp_path_factory):
         [json.dumps(row) for row in ROWS],
         trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet),
     )
-    tokenizer = transformers.PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|im_end|>", chat_template=TEMPLATE
     )
-    torch.manual_seed(3)
-    config = transformers.LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
-    )  # fmt: skip
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, tiny_tokenizer):
+    """Makes a folder with a model of a family: its name as in transformers' classes, and what its config says."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+
+    def make(family, **config):
+        folder = tmp_path_factory.mktemp(family)
+        torch.manual_seed(3)
+        size = {
+            "vocab_size": len(tiny_tokenizer), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
+        }  # fmt: skip
+        made = getattr(transformers, family + "Config")(**(size | config))
+        getattr(transformers, family + "ForCausalLM")(made).save_pretrained(folder)
+        tiny_tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_model):
+    return tiny_model("Llama")
 
 
 @pytest.fixture
