@@ -22,7 +22,8 @@ from convert.untrusted import clean_line
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+"""How the names of files end that can run code when they are read."""
 _MAX_JSON_BYTES = 256 << 20
 
 Json: TypeAlias = Any
@@ -92,7 +93,7 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
                 raise TakebackError(f"{path}: one part of a split model; join it first with llama-gguf-split")
             yield Checkpoint(path, _gguf_tensors(path, header, files), {}, header)
         elif path.exists():
-            hint = "pickle files can run code and are never read; " if path.suffix in _PICKLES else ""
+            hint = "pickle files can run code and are never read; " if path.suffix in PICKLES else ""
             raise TakebackError(f"{path}: {hint}give a folder with safetensors files, or a .gguf file")
         else:
             raise TakebackError(f"{path}: there is no such file or folder")
@@ -152,7 +153,7 @@ def _folder_tensors(folder: Path, files: ExitStack) -> dict[str, StoredTensor]:
         return _sharded(folder, read_json(index), files)
     if (folder / _SINGLE).exists():
         return safetensors_tensors(folder / _SINGLE, files)
-    pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in _PICKLES)
+    pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLES)
     if pickles:
         raise TakebackError(
             f"{folder}: {clean_line(pickles[0])} is a pickle file, which can run code and is never read; "
@@ -161,19 +162,24 @@ def _folder_tensors(folder: Path, files: ExitStack) -> dict[str, StoredTensor]:
     raise TakebackError(f"{folder}: has neither {_SINGLE} nor {_INDEX}")
 
 
-def _sharded(folder: Path, index: dict[str, Json], files: ExitStack) -> dict[str, StoredTensor]:
-    """Read the files that the index names and check that each holds just the tensors that it should."""
+def index_files(path: Path, index: Mapping[str, Json]) -> list[str]:
+    """The names of the files that an index names, sorted; TakebackError unless each is a plain one."""
     places = index.get("weight_map")
     if not isinstance(places, dict) or not places:
-        raise TakebackError(f"{folder / _INDEX}: has no weight_map")
+        raise TakebackError(f"{path}: has no weight_map")
     for name in places.values():
         if not isinstance(name, str) or not _plain(name):
             shown = clean_line(str(name)[:80])
-            raise TakebackError(
-                f"{folder / _INDEX}: names the file {shown!r}; only plain file names are allowed"
-            )
+            raise TakebackError(f"{path}: names the file {shown!r}; only plain file names are allowed")
+    return sorted(set(places.values()))
+
+
+def _sharded(folder: Path, index: dict[str, Json], files: ExitStack) -> dict[str, StoredTensor]:
+    """Read the files that the index names and check that each holds just the tensors that it should."""
+    shards = index_files(folder / _INDEX, index)
+    places = index["weight_map"]
     tensors: dict[str, StoredTensor] = {}
-    for shard in sorted(set(places.values())):
+    for shard in shards:
         for name, tensor in safetensors_tensors(folder / shard, files).items():
             if places.get(name) != shard:
                 raise TakebackError(

@@ -13,7 +13,8 @@ from convert.untrusted import clean_line
 _CONVERT = """\
 Make a GGUF file of a model that can take back what it has begun to say.
 
-SOURCE is a checkpoint's folder (config.json, tokenizer.json, *.safetensors) or a GGUF file. An adapter, as
+SOURCE is a checkpoint's folder (config.json, tokenizer.json, *.safetensors), a GGUF file, or a repository of the
+Hugging Face hub, ORG/NAME, of which the safetensors and the tokenizer's files are fetched. An adapter, as
 `takeback train` or PEFT writes it, is merged in, and its new token becomes part of the vocabulary.
 """
 _CONVERT_EXAMPLES = """\
@@ -24,6 +25,8 @@ examples:
       a GGUF base and a trained adapter, half the size of bf16
   takeback convert my-checkpoint model.gguf --type q4_k_m --protect-reset q8_0
       small, but with the reset token's rows in full quality
+  takeback convert ORG/NAME model.gguf --type q8_0
+      fetched from the hub first; a fetch that was cut off goes on where it ended
 
 Without a backtrack.json beside the weights it is not known what the model was trained to see after a reset;
 --after-reset says it: `keep` (the draft stays in view, as in the paper) or `rewind` (it is gone).
@@ -49,10 +52,16 @@ def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
     from convert.quantize import FILE_TYPES, PROTECTING
 
     _teach(parser, _CONVERT, _CONVERT_EXAMPLES)
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="a checkpoint's folder or a GGUF file")
+    parser.add_argument("source", metavar="SOURCE", help="a checkpoint's folder, a GGUF file, or ORG/NAME")
     parser.add_argument("out", type=Path, metavar="OUT", help="the GGUF file to write")
-    parser.add_argument("--adapter", type=Path, metavar="DIR", help="a PEFT LoRA adapter to merge in")
-    parser.add_argument("--reset-token", metavar="T", help="the reset token's text (else [RESET])")
+    parser.add_argument(
+        "--adapter", metavar="DIR", help="a PEFT LoRA adapter to merge in: a folder, or ORG/NAME"
+    )
+    parser.add_argument(
+        "--reset-token",
+        metavar="T",
+        help="the reset token's text (else the one that the files or its name tell)",
+    )
     parser.add_argument("--after-reset", choices=("rewind", "keep"), help="what the model sees after a reset")
     parser.add_argument(
         "--type",
@@ -70,7 +79,7 @@ def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="the least type of the tensors that hold the reset token: q8_0 (default), f16, ..., or none",
     )
-    parser.add_argument("--offline", action="store_true", help="use no network (converting never does)")
+    _add_offline(parser)
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
 
@@ -78,20 +87,24 @@ def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
 def run_convert(args: argparse.Namespace) -> int:
     """Convert, with progress on standard error and the report on standard output."""
     from convert.convert import convert
+    from convert.hub import local
 
     protect = None if args.protect_reset == "none" else args.protect_reset
     meter = _Meter()
     try:
+        show = meter.show if sys.stderr.isatty() else None
+        source = local(args.source, offline=args.offline, progress=show)
+        adapter = args.adapter and local(args.adapter, adapter=True, offline=args.offline, progress=show)
         report = convert(
-            args.source,
+            source,
             args.out,
-            adapter=args.adapter,
+            adapter=adapter,
             reset_token=args.reset_token,
             after_reset=args.after_reset,
             type=args.type,
             protect_reset=protect,
             force=args.force,
-            progress=meter.show if sys.stderr.isatty() else None,
+            progress=show,
         )
     finally:
         meter.clear()
@@ -111,19 +124,25 @@ def add_arguments_verify(parser: argparse.ArgumentParser) -> None:
     _teach(parser, _VERIFY, _VERIFY_EXAMPLES)
     parser.add_argument("file", type=Path, metavar="FILE", help="the GGUF file")
     parser.add_argument(
-        "--against", type=Path, metavar="SOURCE", help="what it was made of: a folder or a GGUF"
+        "--against", metavar="SOURCE", help="what it was made of: a folder, a GGUF or ORG/NAME"
     )
-    parser.add_argument("--adapter", type=Path, metavar="DIR", help="the adapter that was merged in")
+    parser.add_argument(
+        "--adapter", metavar="DIR", help="the adapter that was merged in: a folder, or ORG/NAME"
+    )
+    _add_offline(parser)
     parser.add_argument("--json", action="store_true", help="print the checks as one JSON object")
 
 
 def run_verify(args: argparse.Namespace) -> int:
     """Verify and print a line for each check; 1 where one failed."""
+    from convert.hub import local
     from convert.verify import verify
 
     if args.adapter is not None and args.against is None:
         raise UsageError("--adapter needs --against: the base that the adapter was merged into")
-    checks = verify(args.file, against=args.against, adapter=args.adapter)
+    against = args.against and local(args.against, offline=args.offline)
+    adapter = args.adapter and local(args.adapter, adapter=True, offline=args.offline)
+    checks = verify(args.file, against=against, adapter=adapter)
     failed = sum(check.verdict == "fail" for check in checks)
     if args.json:
         print(json.dumps({"failed": failed, "checks": [dataclasses.asdict(check) for check in checks]}))
@@ -140,21 +159,44 @@ def _teach(parser: argparse.ArgumentParser, description: str, examples: str) -> 
     parser.epilog = examples
 
 
+def _add_offline(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="use no network: of ORG/NAME only what was fetched before (as with HF_HUB_OFFLINE=1)",
+    )
+
+
 class _Meter:
     """One line on standard error that says how far the work is, ten times a second at most."""
 
     def __init__(self) -> None:
+        self.what = ""
+        self.began: tuple[float, int] = (0.0, 0)
         self.shown_at = 0.0
         self.standing = False
 
     def show(self, what: str, done: int, total: int) -> None:
+        """Show bytes done, bytes in all and the time that is left at the speed since this piece began."""
         now = time.monotonic()
+        if what != self.what:
+            self.what, self.began, self.shown_at = what, (now, done), 0.0
         if done < total and now - self.shown_at < 0.1:
             return
         self.shown_at = now
         self.standing = done < total
         end = "" if self.standing else "\n"
-        print(f"\r{what}: {done * 100 // max(total, 1):3d}%", end=end, file=sys.stderr, flush=True)
+        size = f"{done * 100 // max(total, 1):3d}% of {total / (1 << 20):,.0f} MiB"
+        left = self._left(now, done, total)
+        print(f"\r\x1b[K{what}: {size}{left}", end=end, file=sys.stderr, flush=True)
+
+    def _left(self, now: float, done: int, total: int) -> str:
+        """Nothing in the first second, where the speed is not known yet."""
+        seconds, moved = now - self.began[0], done - self.began[1]
+        if not self.standing or seconds < 1 or moved <= 0:
+            return ""
+        left = round(seconds * (total - done) / moved)
+        return f", {left // 60}:{left % 60:02d} left"
 
     def clear(self) -> None:
         """Take away a line that was cut short, so that what is said next has its own."""
