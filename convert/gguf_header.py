@@ -100,6 +100,7 @@ GGML_TYPES: Mapping[int, tuple[str, int, int]] = MappingProxyType(
         39: ("mxfp4", 32, 17),
         40: ("nvfp4", 64, 36),
         41: ("q1_0", 128, 18),
+        42: ("q2_0", 64, 18),
     }
 )
 """ggml's tensor types: name, elements a block, bytes a block."""

@@ -3,12 +3,15 @@
 import ctypes
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from pathlib import Path
 
 from convert.children import Json, child_main, run_child
-from convert.gguf_header import TYPE_NUMBERS
+from convert.errors import TakebackError
+from convert.gguf_header import TYPE_NUMBERS, read_header
 from convert.progress import Progress
 
 FILE_TYPES: Mapping[str, int] = {
@@ -29,15 +32,28 @@ FILE_TYPES: Mapping[str, int] = {
     "q5_k_m": 17,
     "q6_k": 18,
     "iq4_nl": 25,
+    "iq3_s": 26,
+    "iq3_m": 27,
     "iq4_xs": 30,
     "bf16": 32,
+    "tq1_0": 36,
+    "tq2_0": 37,
+    "mxfp4_moe": 38,
+    "q1_0": 40,
+    "q2_0": 41,
 }
 """llama.cpp's `llama_ftype` of each type of file that can be made."""
+
+NEED_IMPORTANCE = frozenset(
+    ("q2_k_s", "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m", "iq3_xxs", "iq3_xs")
+)
+"""The types that llama.cpp refuses to make without measured importances of the weights, which are not read here."""
 
 PROTECTING = ("f32", "f16", "bf16", "q8_0", "q6_k")
 """The tensor types that can protect the reset token's rows: none below what llama.cpp itself would give them."""
 
 _BUFFER_BYTES = 256 << 20
+_ROOM_BYTES = 1 << 20
 _STEP = re.compile(rb"\[ *(\d+)/ *(\d+)\]")
 
 
@@ -52,8 +68,18 @@ def quantize(source: Path, out: Path, file_type: str, protect: str | None, progr
         "file_type": FILE_TYPES[file_type],
         "protect": None if protect is None else TYPE_NUMBERS[protect],
     }
-    what = f"llama.cpp cannot make {file_type} of this model"
-    run_child("convert.quantize", request, what, lambda done, total: progress("quantizing", done, total))
+    sizes = [0, *accumulate(tensor.nbytes for tensor in read_header(source).tensors)]
+
+    def step(done: int, total: int) -> None:
+        """llama.cpp counts tensors; the user is told bytes."""
+        progress("quantizing", sizes[min(done, len(sizes) - 1)] if done < total else sizes[-1], sizes[-1])
+
+    try:
+        run_child("convert.quantize", request, f"llama.cpp cannot make {file_type} of this model", step)
+    except TakebackError as error:
+        if shutil.disk_usage(out.parent).free < _ROOM_BYTES:  # llama.cpp says only: iostream error
+            raise TakebackError(f"{out.parent}: the disk is full; make room") from error
+        raise
 
 
 def _work(request: Json, step: Callable[[int, int], None]) -> Json:

@@ -1,10 +1,18 @@
 import argparse
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from convert.cli import add_arguments_convert, add_arguments_verify, run_convert, run_verify
+import convert.convert as convert_module
+from convert.cli import _Meter, add_arguments_convert, add_arguments_verify, run_convert, run_verify
+from convert.convert import convert
 from convert.errors import TakebackError
+from tests.convert.small_model import write_checkpoint
 
 
 @pytest.fixture
@@ -82,3 +90,83 @@ def test_help_teaches_with_examples():
         parser = argparse.ArgumentParser()
         add(parser)
         assert "examples:" in parser.format_help()
+
+
+def test_progress_says_bytes_and_the_time_left(capsys, monkeypatch):
+    meter, now = _Meter(), [100.0]
+    monkeypatch.setattr("convert.cli.time.monotonic", lambda: now[0])
+    meter.show("writing", 0, 8 << 20)
+    now[0] += 10
+    meter.show("writing", 1 << 20, 8 << 20)
+    now[0] += 0.05
+    meter.show("writing", 2 << 20, 8 << 20)  # too soon after the last
+    meter.show("writing", 8 << 20, 8 << 20)
+    meter.show("quantizing", 1, 4 << 20)
+    shown = [line.removeprefix("\x1b[K") for line in capsys.readouterr().err.split("\r")]
+    assert shown == [
+        "",
+        "writing:   0% of 8 MiB",
+        "writing:  12% of 8 MiB, 1:10 left",
+        "writing: 100% of 8 MiB\n",
+        "quantizing:   0% of 4 MiB",
+    ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals to a process group")
+@pytest.mark.parametrize("file_type", ["bf16", "q4_k_m"])
+def test_ctrl_c_leaves_nothing(tmp_path, file_type):
+    """The interrupt goes to the whole process group, as a terminal sends it: parent and quantizer."""
+    write_checkpoint(tmp_path / "c")
+    (tmp_path / "out").mkdir()
+    words = ["convert", str(tmp_path / "c"), str(tmp_path / "out" / "m.gguf"), "--type", file_type]
+    program = (
+        "import sys, time, convert.convert as c; from assistant.cli import main\n"
+        f"name = {'write_gguf' if file_type == 'bf16' else 'quantize'!r}\n"
+        "real = getattr(c, name)\n"
+        "stop = lambda *step: (print('at', flush=True), time.sleep(30))\n"
+        "setattr(c, name, lambda *given: real(*given[:-1], stop))\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, *words]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as child:
+        assert child.stdout.readline() == b"at\n"
+        assert list((tmp_path / "out").iterdir())
+        os.killpg(child.pid, signal.SIGINT)
+        _, said = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert b"Traceback" not in said
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("file_type", ["bf16", "q4_k_m"])
+def test_a_full_disk_is_one_line(tmp_path, checkpoint, file_type, monkeypatch):
+    """Before the start where it can be seen, and while writing where it cannot."""
+    tiny = shutil.disk_usage(tmp_path)._replace(free=1000)
+    with monkeypatch.context() as patch:
+        patch.setattr("convert.export.shutil.disk_usage", lambda path: tiny)
+        with pytest.raises(TakebackError, match="of free space and has 1 MiB; make room"):
+            convert(checkpoint, tmp_path / "a.gguf", type=file_type)
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    place = "write_gguf" if file_type == "bf16" else "quantize"
+    real = getattr(convert_module, place)
+
+    def limited(*given):  # a limit on a file's size fails as a full disk does
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+        monkeypatch.setattr("shutil.disk_usage", lambda path: tiny)
+        return real(*given)
+
+    monkeypatch.setattr(convert_module, place, limited)
+    kept = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(TakebackError) as raised:
+            convert(checkpoint, tmp_path / "a.gguf", type=file_type)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, kept)
+    said = str(raised.value)
+    assert "\n" not in said
+    assert "File too large" in said if file_type == "bf16" else "the disk is full" in said
+    assert not list(tmp_path.iterdir())
