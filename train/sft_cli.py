@@ -20,9 +20,10 @@ EXAMPLES = """\
 examples:
   an adapter for the default base
     takeback train sft --data data/train.jsonl --heldout data/heldout.jsonl --out run/
-  as in the paper: one random prefix a draft, its two terms alone, chat for helpfulness
+  nearly the paper's recipe: one random prefix a draft, its two terms, chat for helpfulness
     takeback train sft --base FOLDER --data rows.jsonl --chat chat.jsonl --out run/ --after-reset keep \\
-        --prefixes sampled --share-keep 1 --share-rewind 0 --share-direct 1 --weight-direct 1
+        --prefixes sampled --share-keep 1 --share-rewind 0 --share-direct 1 --share-needless 0 \\
+        --weight-direct 1
   all weights, stored as a checkpoint; or as an adapter of rank 64
     takeback train sft --base FOLDER --data rows.jsonl --out run/ --full [--store-rank 64]
   until five looks at the held-out rows showed nothing better
