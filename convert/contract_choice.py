@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from convert.bpe_vocabulary import folder_vocabulary
 from convert.checkpoint import Checkpoint
 from convert.errors import TakebackError
+from convert.folder_vocabulary import folder_vocabulary
 from convert.plan import Plan
 from convert.reset_token import (
     AFTER_RESET,

@@ -23,6 +23,7 @@ from convert.quantize import FILE_TYPES, PROTECTING, quantize
 from convert.reset_token import ResetContract, contract_metadata
 from convert.source_digest import SourceDigest
 from convert.untrusted import clean_line
+from convert.vocabulary import Vocabulary
 
 _UNKNOWN_DIGEST = "0" * 64
 _HEADER_ROOM = 64 << 20
@@ -127,7 +128,9 @@ def _metadata(source: Checkpoint, planned: Plan, choice: Choice, file_type: str)
         values = {
             "general.architecture": TypedValue(text, planned.family.GGUF if planned.family else ""),
             "general.type": TypedValue(text, "model"),
-            "general.name": TypedValue(text, _model_name(given or source.path.resolve().name)),
+            "general.name": TypedValue(
+                text, _model_name(given or source.path.resolve().name, choice.vocabulary)
+            ),
             **planned.hyper_parameters,
         }
     sizes = [key for key in values if key.endswith(".vocab_size")]
@@ -141,9 +144,13 @@ def _metadata(source: Checkpoint, planned: Plan, choice: Choice, file_type: str)
     return values
 
 
-def _model_name(name: str) -> str:
-    """A name without those by which llama.cpp changes how it strips spaces around special tokens."""
-    return re.sub(r"(?i)phi-?3", "phi 3", clean_line(name[:200]))
+def _model_name(name: str, vocabulary: Vocabulary) -> str:
+    """A name by which llama.cpp treats the spaces behind special tokens as the vocabulary says.
+
+    It looks for "phi-3" in it, and has no other way to know.
+    """
+    plain = re.sub(r"(?i)phi-?3", "phi 3", clean_line(name[:200]))
+    return f"{plain} (phi-3)" if vocabulary.takes_space_behind else plain
 
 
 def _sealed(path: Path, choice: Choice, digest: SourceDigest) -> Choice:

@@ -15,6 +15,7 @@ from convert.checkpoint import StoredTensor
 from convert.errors import TakebackError
 from convert.gguf_header import tensor_nbytes
 from convert.numbers import Bytes, Floats
+from convert.transform import UNCHANGED, Transform
 
 _CHUNK_ELEMENTS = 1 << 20
 
@@ -23,9 +24,8 @@ _CHUNK_ELEMENTS = 1 << 20
 class OutputTensor:
     """A tensor to be written and what it is made of.
 
-    `heads` is the number of heads whose rows the result has in llama.cpp's rotary order; `moved` says that
-    the source has them in that order already, so that only the adapter's must move. The source is None for
-    a tensor whose values are given in `made`.
+    `transform` is what llama.cpp wants changed; `done` says that the source is llama.cpp's already, so that only
+    the adapter's part must be changed. The source is None for a tensor whose values are given in `made`.
     """
 
     name: str
@@ -33,8 +33,8 @@ class OutputTensor:
     ggml_type: int
     source: StoredTensor | None = None
     made: Floats | None = None
-    heads: int | None = None
-    moved: bool = False
+    transform: Transform = UNCHANGED
+    done: bool = False
     lora: Lora | None = None
     rows: Rows | None = None
 
@@ -69,11 +69,12 @@ def chunks(tensor: OutputTensor, seen: Callable[[Bytes], None]) -> Iterator[Byte
 def _rows_a_chunk(tensor: OutputTensor, total: int) -> int:
     """As many rows as fit a chunk; whole heads where rows move within a head."""
     wanted = max(1, _CHUNK_ELEMENTS // (tensor.shape[-1] if len(tensor.shape) > 1 else 1))
-    if tensor.heads is None:
+    heads = tensor.transform.heads
+    if heads is None:
         return wanted
-    if total % tensor.heads or total // tensor.heads % 2:
-        raise TakebackError(f"{tensor.name}: {total:,} rows are not {tensor.heads} heads of an even size")
-    size = total // tensor.heads
+    if total % heads or total // heads % 2:
+        raise TakebackError(f"{tensor.name}: {total:,} rows are not {heads} heads of an even size")
+    size = total // heads
     return max(1, wanted // size) * size
 
 
@@ -84,27 +85,33 @@ class _Change:
         self.tensor = tensor
         self.source = source
         self.a, self.b = _factors(tensor, source)
+        self.lengths = _lengths(tensor)
         self.new: dict[int, Floats] = {}
         if tensor.rows is not None:
             self.new = dict(zip(tensor.rows.ids, tensor.rows.values.values(), strict=True))
 
     def apply(self, raw: Bytes, first: int, count: int) -> Bytes:
         """Make rows `first` to `first + count` of the result from those that the source has of them."""
-        heads, wanted = self.tensor.heads, self.tensor.ggml_type
+        transform, wanted = self.tensor.transform, self.tensor.ggml_type
+        heads, calculates = transform.heads, transform.calculates and not self.tensor.done
         new = {i - first: row[None] for i, row in self.new.items() if first <= i < first + count}
-        if heads is not None and not self.tensor.moved:
+        if heads is not None and not self.tensor.done:
             raw = raw[head_order(len(raw), heads * len(raw) // self.source.rows)]
-        if self.source.ggml_type == wanted and self.b is None:
+        if self.source.ggml_type == wanted and self.b is None and not calculates:
             return _with_rows(raw, count, {i: numbers.encode(row, wanted) for i, row in new.items()})
         values = numbers.decode(raw, self.source.number_type())
+        if calculates:
+            values = values * np.float32(transform.times) + np.float32(transform.plus)
         if self.a is not None and self.b is not None and len(raw):
             values = values + self.b[first : first + len(raw)] @ self.a
+            if self.lengths is not None:
+                values = _of_length(values, self.lengths[first : first + len(raw)])
         values = _with_rows(values, count, new)
         return numbers.encode(values.reshape(1, -1) if len(self.tensor.shape) == 1 else values, wanted)
 
 
 def _factors(tensor: OutputTensor, source: StoredTensor) -> tuple[Floats | None, Floats | None]:
-    """The change as a [r, in] and scale x b [out, r], in the result's row order."""
+    """The change as a [r, in] and scale x b [out, r], as the result has it: its row order, its factor."""
     lora = tensor.lora
     if lora is None:
         return None, None
@@ -115,9 +122,26 @@ def _factors(tensor: OutputTensor, source: StoredTensor) -> tuple[Floats | None,
         raise TakebackError(
             f"{tensor.name}: the adapter's change is {len(b)}x{a.shape[1]}, the tensor is not"
         )
-    if tensor.heads is not None:
-        b = b[head_order(len(b), tensor.heads)]
-    return np.ascontiguousarray(a), np.ascontiguousarray(b * np.float32(lora.scale))
+    if tensor.transform.heads is not None:
+        b = b[head_order(len(b), tensor.transform.heads)]
+    scale = np.float32(lora.scale * tensor.transform.times)
+    return np.ascontiguousarray(a), np.ascontiguousarray(b * scale)
+
+
+def _lengths(tensor: OutputTensor) -> Floats | None:
+    """DoRA's length of each row [out, 1], as the result has it: its row order, its factor."""
+    if tensor.lora is None or tensor.lora.magnitude is None:
+        return None
+    lengths = tensor.lora.magnitude.values()
+    if tensor.transform.heads is not None:
+        lengths = lengths[head_order(len(lengths), tensor.transform.heads)]
+    return (lengths * np.float32(tensor.transform.times))[:, None]
+
+
+def _of_length(values: Floats, lengths: Floats) -> Floats:
+    """Each row brought to its length; a row of zeros stays one."""
+    have = np.linalg.norm(values, axis=1, keepdims=True)
+    return values * np.divide(lengths, have, out=np.zeros_like(have), where=have != 0)
 
 
 def _with_rows(old: np.ndarray, count: int, new: dict[int, np.ndarray]) -> np.ndarray:

@@ -9,11 +9,12 @@ import numpy as np
 
 from convert import numbers
 from convert.adapter import EMBEDDING, HEAD, Adapter, Rows
-from convert.architectures import FAMILIES, family_of_config, family_of_gguf
+from convert.architectures import family_of_config, family_of_gguf, known_gguf
 from convert.checkpoint import Checkpoint, StoredTensor
 from convert.errors import TakebackError
 from convert.gguf_header import GGML_TYPES, TypedValue
 from convert.merge import OutputTensor
+from convert.transform import UNCHANGED, Transform
 from convert.untrusted import clean_line
 
 _HARMLESS = ("rotary_emb.inv_freq",)
@@ -42,8 +43,7 @@ def plan(source: Checkpoint, adapter: Adapter | None) -> Plan:
         hyper: Mapping[str, TypedValue] = family_of_config(source.config).hyper_parameters(source.config)
     else:
         architecture = source.header.metadata.get("general.architecture")
-        known = any(architecture == family.GGUF for family in FAMILIES.values())
-        family = family_of_gguf(architecture) if known or adapter is not None else None
+        family = known_gguf(architecture) if adapter is None else family_of_gguf(architecture)
         prefix = f"{architecture}."
         hyper = {key: value for key, value in source.header.typed.items() if key.startswith(prefix)}
     tensors = _named(source, family, {key: value.data for key, value in hyper.items()})
@@ -51,6 +51,7 @@ def plan(source: Checkpoint, adapter: Adapter | None) -> Plan:
     if adapter is not None:
         tensors = _merged(tensors, adapter, family, hyper)
     tensors = _without_tied_head(tensors)
+    _check_head(tensors, family)
     embedding = tensors.get(EMBEDDING) or tensors.get("token_embd.weight")
     if base is None or embedding is None:
         raise TakebackError(f"{source.path}: has no embedding; it is not a language model")
@@ -65,33 +66,32 @@ def _named(
 ) -> dict[str, OutputTensor]:
     """The source's tensors by their names in a checkpoint, or by their own where the family knows none."""
     ours = family.tensor_names(hyper) if family is not None else {}
-    heads = family.transforms(hyper) if family is not None else {}
+    changes = family.transforms(hyper) if family is not None else {}
     if source.header is not None:
         theirs = {ours_: name for name, ours_ in ours.items()}
         named = {theirs.get(name, name): tensor for name, tensor in source.tensors.items()}
         return {
-            name: OutputTensor(
-                tensor.name, tensor.shape, tensor.number_type(), tensor, heads=heads.get(name), moved=True
-            )
+            name: replace(_output(tensor.name, tensor, changes.get(name, UNCHANGED)), done=True)
             for name, tensor in named.items()
         }
     stored = {name: tensor for name, tensor in source.tensors.items() if not name.endswith(_HARMLESS)}
     unknown = sorted(set(stored) - set(ours))
-    missing = [name for name in ours if name.endswith(".weight") and name not in stored and name != HEAD]
+    optional = family.OPTIONAL if family is not None else ()
+    missing = [name for name in ours if name not in stored and not name.endswith(optional)]
     if unknown or missing:
         wrong = f"has the tensor {clean_line(unknown[0])}, which" if unknown else f"lacks {missing[0]}, which"
         raise TakebackError(f"{source.path}: {wrong} does not fit the architecture and its config.json")
     return {
-        name: _output(gguf_name, stored[name], heads.get(name))
+        name: _output(gguf_name, stored[name], changes.get(name, UNCHANGED))
         for name, gguf_name in ours.items()
         if name in stored
     }
 
 
-def _output(name: str, tensor: StoredTensor, heads: int | None) -> OutputTensor:
+def _output(name: str, tensor: StoredTensor, transform: Transform) -> OutputTensor:
     if not tensor.nbytes or not 1 <= len(tensor.shape) <= 4:
         raise TakebackError(f"the tensor {clean_line(tensor.name)} has an impossible shape")
-    return OutputTensor(name, tensor.shape, tensor.number_type(), tensor, heads=heads)
+    return OutputTensor(name, tensor.shape, tensor.number_type(), tensor, transform=transform)
 
 
 def _merged(
@@ -103,14 +103,14 @@ def _merged(
     """Lay the adapter over the tensors: whole ones first, then low-rank changes, then rows."""
     assert family is not None  # an unknown architecture with an adapter was refused
     plain = {key: value.data for key, value in hyper.items()}
-    ours, heads = family.tensor_names(plain), family.transforms(plain)
+    ours, changes = family.tensor_names(plain), family.transforms(plain)
     merged = dict(tensors)
     for name, stored in adapter.whole.items():
         if name not in ours:
             raise TakebackError(
                 f"{adapter.path}: holds {clean_line(name[:80])}, which the model does not have"
             )
-        merged[name] = _output(ours[name], stored, heads.get(name))
+        merged[name] = _output(ours[name], stored, changes.get(name, UNCHANGED))
     tied = HEAD not in merged
     for name, lora in adapter.loras.items():
         if name not in merged or (tied and name == EMBEDDING):
@@ -182,6 +182,13 @@ def _pieces(tensor: StoredTensor) -> Iterator[numbers.Bytes]:
         yield tensor.read(first, min(step, tensor.rows - first))
 
 
+def _check_head(tensors: Mapping[str, OutputTensor], family: ModuleType | None) -> None:
+    if family is not None and not family.OWN_HEAD and HEAD in tensors:
+        raise TakebackError(
+            f"the head is not the embedding, and llama.cpp's {family.GGUF} has no head of its own; tie them again"
+        )
+
+
 def _check_heads_rows(tensors: Mapping[str, OutputTensor]) -> None:
     head, embedding = tensors.get(HEAD), tensors.get(EMBEDDING)
     if head is not None and embedding is not None and head.shape[0] != embedding.shape[0]:
@@ -202,7 +209,8 @@ def typed(tensor: OutputTensor, wanted: int, protect: int | None, *, quantized_l
         return replace(tensor, ggml_type=numbers.F32)
     if quantized_later:
         encodable = tensor.ggml_type in numbers.ENCODABLE.values()
-        kept = tensor.lora is None and (tensor.rows is None or encodable)
+        same = tensor.lora is None and (tensor.done or not tensor.transform.calculates)
+        kept = same and (tensor.rows is None or encodable)
         return replace(tensor, ggml_type=tensor.ggml_type if kept else numbers.F32)
     if protect is not None and tensor.name in ("token_embd.weight", "output.weight"):
         wanted = max(wanted, protect, key=bits)

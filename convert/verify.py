@@ -16,19 +16,9 @@ from convert.gguf_header import GGUFHeader, read_header
 from convert.reset_token import DEFAULT_TOKEN, END_KEYS, ResetContract, read_contract
 from convert.source_digest import source_sha256
 from convert.untrusted import clean_line
+from convert.verify_corpus import CORPUS, SourceTokenizer
 from convert.verify_weights import check_tensors
 from convert.vocabulary import CONTROL
-
-CORPUS = (
-    "The quick brown fox jumps over the lazy dog. It's 12:45; we've paid $1,234.56!",
-    "  leading, trailing  and   inner spaces \n\n\n\tand\ttabs \r\n",
-    "def f(x: int) -> dict[str, int]:\n    return {'a': x ** 2, \"b\": [i for i in range(10)]}\n",
-    "Größe, naïve, Ελληνικά, русский, 日本語のテキスト, 한국어, العربية, हिन्दी, ไทย",
-    "👩\u200d👩\u200d👧 🇨🇭 e\u0301 \u00a0\u2009\ufeff… — “quotes” ½ ² ９ ٣",
-    "I'LL you'Re don't 's 't 0 00 000 0000 1234567890 a1b2c3 _x__y",
-    "<html><!-- comment --></html> [[x]] <|im_end|> <|im_start|>user </s>",
-)
-"""Texts that pre-tokenizers disagree about."""
 
 
 def verify(file: Path, against: Path | None = None, adapter: Path | None = None) -> list[Check]:
@@ -44,7 +34,7 @@ def verify(file: Path, against: Path | None = None, adapter: Path | None = None)
     contract, note = read_contract(header)
     checks += _check_contract(file, header, contract, note)
     token = (contract.token_id, contract.token) if contract is not None else _named_token(header)
-    checks += _check_in_llama(file, token, against, adapter)
+    checks += _check_in_llama(file, header, token, _tokenizer_of(against, adapter))
     if against is None:
         return [*checks, Check("source", "skipped", "no source given to compare with (--against)")]
     with ExitStack() as stack:
@@ -101,11 +91,20 @@ def _named_token(header: GGUFHeader) -> tuple[int, str] | None:
 
 
 def _check_in_llama(
-    file: Path, token: tuple[int, str] | None, against: Path | None, adapter: Path | None
+    file: Path, header: GGUFHeader, token: tuple[int, str] | None, tokenizer: Path | None
 ) -> list[Check]:
-    """What llama.cpp makes of the vocabulary, in a process of its own."""
+    """What llama.cpp makes of the vocabulary, in a process of its own.
+
+    `tokenizer` is the source's to compare with: a tokenizer.json or a GGUF file.
+    """
+    source = None
     try:
-        seen = _ask_llama(file, token)
+        if tokenizer is not None and tokenizer.suffix == ".json":
+            source = SourceTokenizer(tokenizer, header)
+    except TakebackError as error:
+        return [Check("tokenizer", "fail", str(error))]
+    try:
+        seen = _ask_llama(file, token, source.corpus if source else CORPUS)
     except TakebackError as error:
         return [Check("llama.cpp", "fail", str(error))]
     checks = [Check("llama.cpp", "pass", f"it reads a vocabulary of {seen['tokens']:,} tokens")]
@@ -125,33 +124,34 @@ def _check_in_llama(
                 detail=f"without special tokens its text is {len(plain)} ordinary tokens",
             ),
         ]
-    if against is None:
+    if tokenizer is None:
         return checks
-    return [*checks, _check_tokenizer(seen["corpus"], against, adapter)]
+    expected = source.ids() if source else _ask_llama(tokenizer, None, CORPUS)["corpus"]
+    return [*checks, _compared(expected, seen["corpus"], source.corpus if source else CORPUS, source)]
 
 
-def _check_tokenizer(found: list[list[int]], against: Path, adapter: Path | None) -> Check:
-    """Compare the ids of a corpus with those of the source's own tokenizer."""
-    if against.is_file():
-        expected = _ask_llama(against, None)["corpus"]
-    else:
-        from tokenizers import Tokenizer  # noqa: PLC0415 (needed here only)
-
-        own = adapter / "tokenizer.json" if adapter is not None else against
-        path = own if own.is_file() else against / "tokenizer.json"
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:
-            return Check("tokenizer", "fail", f"{path}: {clean_line(str(error)[:120])}")
-        expected = [tokenizer.encode(text, add_special_tokens=False).ids for text in CORPUS]
-    for text, theirs, ours in zip(CORPUS, expected, found, strict=True):
+def _compared(
+    expected: list[list[int]], found: list[list[int]], corpus: tuple[str, ...], source: SourceTokenizer | None
+) -> Check:
+    for text, theirs, ours in zip(corpus, expected, found, strict=True):
         if theirs != ours:
             return Check("tokenizer", "fail", f"other ids than the source's for {clean_line(text)[:50]!r}")
-    return Check("tokenizer", "pass", f"equal ids for {len(CORPUS)} texts, {sum(map(len, found))} tokens")
+    where = source.note if source else ""
+    return Check(
+        "tokenizer", "pass", f"equal ids for {len(corpus)} texts{where}, {sum(map(len, found))} tokens"
+    )
 
 
-def _ask_llama(file: Path, token: tuple[int, str] | None) -> dict[str, Json]:
-    request = {"file": str(file), "token": token, "corpus": CORPUS}
+def _tokenizer_of(against: Path | None, adapter: Path | None) -> Path | None:
+    """Where the source's tokenizer is; an adapter may bring its own."""
+    if against is None or against.is_file():
+        return against
+    own = adapter / "tokenizer.json" if adapter is not None else against
+    return own if own.is_file() else against / "tokenizer.json"
+
+
+def _ask_llama(file: Path, token: tuple[int, str] | None, corpus: tuple[str, ...]) -> dict[str, Json]:
+    request = {"file": str(file), "token": token, "corpus": corpus}
     answer: dict[str, Json] = run_child("convert.verify", request, f"{file}: llama.cpp cannot load it")
     return answer
 

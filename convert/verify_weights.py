@@ -11,33 +11,40 @@ import numpy as np
 
 from convert import numbers
 from convert.adapter import EMBEDDING, HEAD, Adapter
-from convert.architectures import family_of_config, family_of_gguf
+from convert.architectures import family_of_config, known_gguf
 from convert.check import Check, passed_if
 from convert.checkpoint import Checkpoint, StoredTensor
 from convert.gguf_header import GGML_TYPES
 from convert.numbers import Floats
+from convert.transform import UNCHANGED, Transform
 
 _PIECE = 1 << 21
 _RELATIVE = {numbers.F32: 2e-6, numbers.BF16: 2**-8, numbers.F16: 2**-10}
 """The largest error of one number, relative to it, of the types that round each number by itself."""
-_RMS = ((8, 0.01), (6, 0.03), (5, 0.06), (4, 0.14), (3, 0.30), (0, 0.60))
+_MADE = 1e-6
+"""The largest error of a number that follows from the config, relative to it."""
+_RMS = ((8, 0.01), (6, 0.03), (5, 0.06), (4, 0.14), (3, 0.30), (2.5, 0.60), (0, 1.10))
 """Bits a weight, and the largest root mean square error of a tensor, relative to its values'."""
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A tensor of the result, the source's that it should be, and the heads whose rows were moved."""
+    """A tensor of the result, the source's that it should be, and what llama.cpp wants changed in it.
+
+    `done` says that the source has been changed already.
+    """
 
     name: str
     theirs: str
     result: StoredTensor
     source: StoredTensor
-    heads: int | None
+    transform: Transform
+    done: bool
 
 
 def check_tensors(result: Checkpoint, source: Checkpoint, adapter: Adapter | None) -> list[Check]:
     """Check that every tensor of the source is in the result once, in its shape and with its values."""
-    names, heads = _names(result, source)
+    names, changes = _names(result, source)
     stored = dict(source.tensors)
     if source.header is not None:
         back = {ours: theirs for theirs, ours in names.items()}
@@ -50,34 +57,51 @@ def check_tensors(result: Checkpoint, source: Checkpoint, adapter: Adapter | Non
     if wanted.get(HEAD) and wanted[HEAD] not in result.tensors and _is_embedding(stored):
         del wanted[HEAD]
     missing = sorted(ours for ours in wanted.values() if ours not in result.tensors)
-    extra = sorted(set(result.tensors) - set(wanted.values()) - {"rope_freqs.weight"})
+    made = family_of_config(source.config).made_tensors(source.config) if source.header is None else {}
+    missing += sorted(set(made) - set(result.tensors))
+    extra = sorted(set(result.tensors) - set(wanted.values()) - set(made))
     detail = f"{len(wanted)} tensors of the source, each there once"
     if missing or extra:
         shown = [", ".join(names[:3]) or "none" for names in (missing, extra)]
         detail = f"missing: {shown[0]}; not of the source: {shown[1]}"
     checks = [passed_if("tensors", good=not missing and not extra, detail=detail)]
     pairs = [
-        _Pair(ours, theirs, result.tensors[ours], stored[theirs], heads.get(theirs))
+        _Pair(
+            *(ours, theirs, result.tensors[ours], stored[theirs], changes.get(theirs, UNCHANGED)),
+            done=source.header is not None and (adapter is None or theirs not in adapter.whole),
+        )
         for theirs, ours in wanted.items()
         if ours in result.tensors
     ]
+    checks += _check_made(made, result)
     checks.append(_check_shapes(pairs, adapter))
     if checks[-1].verdict == "pass":
-        checks += _check_values(pairs, adapter, moved=source.header is not None)
+        checks += _check_values(pairs, adapter)
     return checks
 
 
-def _names(result: Checkpoint, source: Checkpoint) -> tuple[Mapping[str, str], Mapping[str, int]]:
-    """The family's tensor names and heads; nothing where the family is not known."""
+def _names(result: Checkpoint, source: Checkpoint) -> tuple[Mapping[str, str], Mapping[str, Transform]]:
+    """The family's tensor names and changes; nothing where the family is not known."""
     header = result.header
     values = header.metadata if header is not None else {}
-    if source.header is None:
-        family = family_of_config(source.config)
-    elif values.get("general.architecture") == "llama":
-        family = family_of_gguf("llama")
-    else:
-        return {}, {}
-    return family.tensor_names(values), family.transforms(values)
+    known = known_gguf(values.get("general.architecture"))
+    family = family_of_config(source.config) if source.header is None else known
+    return ({}, {}) if family is None else (family.tensor_names(values), family.transforms(values))
+
+
+def _check_made(made: Mapping[str, Floats], result: Checkpoint) -> list[Check]:
+    """Compare the tensors that follow from the config alone."""
+    off = [
+        name
+        for name, expected in made.items()
+        if name in result.tensors
+        and not (
+            result.tensors[name].shape == expected.shape
+            and np.allclose(result.tensors[name].values(), expected, rtol=_MADE, atol=0)
+        )
+    ]
+    detail = f"{off[0]} is not what the config says" if off else f"{len(made)} tensors follow from the config"
+    return [passed_if("rope factors", good=not off, detail=detail)] if made else []
 
 
 def _is_embedding(stored: Mapping[str, StoredTensor]) -> bool:
@@ -111,21 +135,22 @@ def _check_shapes(pairs: list[_Pair], adapter: Adapter | None) -> Check:
     return Check("shapes", "pass", "every tensor has the source's shape, and the new rows")
 
 
-def _check_values(pairs: list[_Pair], adapter: Adapter | None, *, moved: bool) -> list[Check]:
-    """Compare every number; tensors whose rows were moved are a check of their own."""
-    wrong: dict[str, list[str]] = {"copied bytes": [], "q and k row order": [], "weights": []}
+def _check_values(pairs: list[_Pair], adapter: Adapter | None) -> list[Check]:
+    """Compare every number; tensors that were changed for llama.cpp are a check of their own."""
+    kinds = ("copied bytes", "q and k row order", "norms", "query scale", "weights")
+    wrong: dict[str, list[str]] = {kind: [] for kind in kinds}
     counted = dict.fromkeys(wrong, 0)
     for pair in pairs:
         changed = adapter is not None and (pair.theirs in adapter.loras or pair.theirs in adapter.rows)
         same = pair.source.ggml_type == pair.result.ggml_type and not changed
-        kind = "copied bytes" if same else "weights"
-        if pair.heads is not None:
-            kind = "q and k row order"
-        error = _difference(pair, adapter if changed else None, moved=moved, exact=same)
+        kind, as_it_was = _kind(pair.transform)
+        kind = kind or ("copied bytes" if same else "weights")
+        exact = same and (pair.done or not pair.transform.calculates)
+        error = _difference(pair, adapter if changed else None, moved=pair.done, exact=exact)
         counted[kind] += 1
         if error is not None:
-            if pair.heads is not None and _difference(pair, adapter, moved=True, exact=same) is None:
-                error = "its rows are in the checkpoint's order, not in llama.cpp's"
+            if as_it_was and not pair.done and _difference(pair, adapter, moved=True, exact=same) is None:
+                error = as_it_was
             wrong[kind].append(f"{pair.name}: {error}")
     return [
         passed_if(kind, good=not errors, detail=errors[0] if errors else f"{counted[kind]} tensors compared")
@@ -134,19 +159,33 @@ def _check_values(pairs: list[_Pair], adapter: Adapter | None, *, moved: bool) -
     ]
 
 
+def _kind(transform: Transform) -> tuple[str | None, str | None]:
+    """The check that a changed tensor belongs to, and what to say where the change was forgotten."""
+    if transform.heads is not None:
+        return "q and k row order", "its rows are in the checkpoint's order, not in llama.cpp's"
+    if transform.plus:
+        return "norms", f"it is the checkpoint's, without the {transform.plus:g} that llama.cpp wants added"
+    if transform.times != 1:
+        return "query scale", f"it is the checkpoint's, not {transform.times:g} times it"
+    return None, None
+
+
 def _difference(pair: _Pair, adapter: Adapter | None, *, moved: bool, exact: bool) -> str | None:
     """What is wrong with a tensor, or None. `exact` compares bytes."""
-    size = pair.result.rows // pair.heads if pair.heads else 1
+    heads = pair.transform.heads
+    size = pair.result.rows // heads if heads else 1
     squares, total = 0.0, 0.0
     for first, count in _spans(pair.result.rows, pair.result.nbytes // pair.result.rows, size):
         have = max(0, min(count, pair.source.rows - first))
-        order = _order(count, size) if pair.heads and not moved else np.arange(have)
+        order = _order(count, size) if heads and not moved else np.arange(have)
         raw = pair.source.read(first, have)[order]
         if exact:
             if not np.array_equal(raw, pair.result.read(first, count)):
                 return f"bytes differ between the rows {first} and {first + count}"
             continue
         base = numbers.decode(raw, pair.source.number_type())
+        if not moved:
+            base = base * np.float32(pair.transform.times) + np.float32(pair.transform.plus)
         expected = _changed(pair, base, (first, count), adapter, size)
         stored = numbers.decode(pair.result.read(first, count), pair.result.number_type())
         if not _each_close(expected, stored, pair.result.number_type()):
@@ -180,7 +219,13 @@ def _changed(pair: _Pair, base: Floats, span: tuple[int, int], adapter: Adapter 
         if lora.of_embedding:
             down, up = up.T, down.T
         part = up[first : first + len(base)]
-        base = base + lora.scale * (part[_order(len(part), size)] if pair.heads else part) @ down
+        part = part[_order(len(part), size)] if pair.transform.heads else part
+        base = base + lora.scale * pair.transform.times * part @ down
+        if lora.magnitude is not None:
+            wanted = lora.magnitude.values()[first : first + len(base)] * pair.transform.times
+            wanted = wanted[_order(len(wanted), size)] if pair.transform.heads else wanted
+            exact = base.astype(np.float64)
+            base = exact * (wanted / np.sqrt((exact * exact).sum(axis=1)))[:, None]
     if rows is not None:
         grown = np.zeros((count, pair.result.shape[-1]), np.float32)
         grown[: len(base)] = base

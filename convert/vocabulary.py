@@ -1,7 +1,7 @@
 """A GGUF file's vocabulary: from a checkpoint's tokenizer.json, or from another GGUF file.
 
-The kind comes from tokenizer.json, never from the architecture. Byte-level BPE is read in
-`bpe_vocabulary.py`; another kind would be another such module.
+The kind comes from tokenizer.json, never from the architecture: `byte_level.py` and `sentencepiece.py` are the
+two that are known.
 """
 
 from collections import Counter
@@ -20,11 +20,15 @@ _TOKENS, _TYPES, _SCORES = (f"tokenizer.ggml.{name}" for name in ("tokens", "tok
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Every token's text and type by id, and all other `tokenizer.*` metadata, scores included."""
+    """Every token's text and type by id, and all other `tokenizer.*` metadata, scores included.
+
+    `takes_space_behind` says that added tokens swallow the white space behind them (`added_tokens.py`).
+    """
 
     tokens: tuple[str, ...]
     types: tuple[int, ...]
     other: Mapping[str, TypedValue]
+    takes_space_behind: bool = False
 
     def with_token(self, token_id: int, text: str) -> "Vocabulary":
         """Add a CONTROL token behind the last one, or give an existing one of this text that type.

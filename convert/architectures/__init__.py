@@ -1,22 +1,30 @@
 """The model families that can be converted, one module each, and how to find the right one.
 
-Every family's module has the same names: `GGUF` (what llama.cpp calls it), `hyper_parameters`,
-`tensor_names`, `transforms` and `made_tensors`. All but the first are functions; `tensor_names` and
-`transforms` take the hyper-parameters as GGUF metadata, so they serve a checkpoint and a GGUF source alike.
+A family is a file here and is found by that alone. Every family's module has the same names:
+
+- `NAMES`: config.json's architecture → its model_type, and `GGUF`: what llama.cpp calls it;
+- `OPTIONAL`: how the names of those tensors end that a checkpoint may lack;
+- `OWN_HEAD`: whether llama.cpp takes a head that is not the embedding;
+- `hyper_parameters(config)`: the metadata of a config.json;
+- `tensor_names(values)` and `transforms(values)`: which tensor becomes which, and what is changed in it. They
+  take the hyper-parameters as plain GGUF metadata, so they serve a checkpoint and a GGUF source alike;
+- `made_tensors(config)`: the tensors that only the config holds.
 """
 
 from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
-from convert.architectures import llama
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
 
-FAMILIES: Mapping[str, ModuleType] = {"LlamaForCausalLM": llama}
+_MODULES = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+FAMILIES: Mapping[str, ModuleType] = {name: module for module in _MODULES for name in module.NAMES}
 """By the first of config.json's `architectures`."""
-
-_MODEL_TYPES = {"llama": "LlamaForCausalLM"}
+_MODEL_TYPES = {kind: name for module in _MODULES for name, kind in module.NAMES.items()}
+_GGUF_NAMES: Mapping[str, ModuleType] = {module.GGUF: module for module in reversed(_MODULES)}
 
 
 def family_of_config(config: Mapping[str, Any]) -> ModuleType:
@@ -32,12 +40,17 @@ def family_of_config(config: Mapping[str, Any]) -> ModuleType:
     return family
 
 
+def known_gguf(architecture: object) -> ModuleType | None:
+    """The family of a GGUF file's general.architecture, or None."""
+    return _GGUF_NAMES.get(architecture) if isinstance(architecture, str) else None
+
+
 def family_of_gguf(architecture: object) -> ModuleType:
     """The family of a GGUF file's general.architecture; TakebackError lists the known ones."""
-    for family in FAMILIES.values():
-        if architecture == family.GGUF:
-            return family
-    raise TakebackError(
-        f"no adapter can be merged into a GGUF file of architecture {clean_line(str(architecture)[:80])}; "
-        f"known: {', '.join(sorted(family.GGUF for family in FAMILIES.values()))}"
-    )
+    family = known_gguf(architecture)
+    if family is None:
+        raise TakebackError(
+            f"no adapter can be merged into a GGUF file of architecture {clean_line(str(architecture)[:80])}; "
+            f"known: {', '.join(sorted(_GGUF_NAMES))}"
+        )
+    return family

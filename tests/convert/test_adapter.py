@@ -133,6 +133,22 @@ def test_whole_modules_replace_the_base(tmp_path, plain_base):
     assert np.array_equal(values(tmp_path / "out.gguf")["output_norm.weight"], from_bf16(norm))
 
 
+def test_a_whole_module_is_moved_over_a_gguf_base_too(tmp_path, plain_base, gguf_base):
+    name = "model.layers.0.self_attn.q_proj.weight"
+    query = to_bf16(numbers(401, HIDDEN, HIDDEN))
+    tensors = write_adapter(tmp_path / "a", 300, untied=True, config={"modules_to_save": ["q_proj"]})
+    start = "base_model.model." + name.removesuffix("weight")
+    kept = {key: array for key, array in tensors.items() if not key.startswith(start)}
+    given = safetensors_bytes(kept | {f"base_model.model.{name}": query})
+    (tmp_path / "a" / "adapter_model.safetensors").write_bytes(given)
+    for source in (plain_base, gguf_base):
+        convert(source, tmp_path / "out.gguf", adapter=tmp_path / "a", type="f32", force=True)
+        found = values(tmp_path / "out.gguf")["blk.0.attn_q.weight"]
+        assert np.array_equal(found, in_llama_order(from_bf16(query)))
+        checks = verify(tmp_path / "out.gguf", source, tmp_path / "a")
+        assert not [check for check in checks if check.verdict == "fail"]
+
+
 def test_an_embedding_s_change_is_stored_the_other_way_round(tmp_path, plain_base):
     a, b = to_bf16(numbers(500, 8, 300)), to_bf16(numbers(501, HIDDEN, 8))
     start = "base_model.model.model.embed_tokens.lora_embedding_"
@@ -160,9 +176,14 @@ def test_the_adapter_s_own_tokenizer_names_the_token(tmp_path, plain_base, adapt
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        ({"use_dora": True}, "use_dora"),
-        ({"fan_in_fan_out": True}, "fan_in_fan_out"),
-        ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern"),
+        ({"use_dora": True}, "use_dora is not what the change of"),
+        ({"alpha_pattern": {"q_proj": "x"}}, "alpha_pattern is no usable number"),
+        ({"alpha_pattern": ["q_proj"]}, "alpha_pattern is no table"),
+        ({"alpha_pattern": {"(": 1}}, r"\( is no regular expression"),
+        ({"alpha_pattern": {"(a+)+b": 1}}, "is too complex"),
+        ({"rank_pattern": {"q_proj": 4}}, "q_proj.weight has rank 8"),
+        ({"layer_replication": [[0, 2], [0, 2]]}, "layer_replication"),
+        ({"target_parameters": ["x"]}, "target_parameters"),
         ({"bias": "all"}, "bias"),
         ({"lora_bias": True}, "lora_bias"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights=pissa"),
@@ -191,8 +212,9 @@ def test_what_cannot_be_merged_rightly_is_refused(tmp_path, plain_base, config, 
     [
         (
             {"base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector": numbers(1, 256)},
-            "of a kind",
+            "use_dora is not what",
         ),
+        ({"base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias": numbers(1, 256)}, "of a kind"),
         ({"model.norm.weight": numbers(1, HIDDEN)}, "not named as PEFT"),
         (
             {"base_model.model.model.layers.9.mlp.up_proj.weight": numbers(1, 8, 8)},

@@ -83,8 +83,8 @@ def model(**values):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (model(type="Unigram"), "a Unigram tokenizer of SentencePiece's kind"),
-        (model(byte_fallback=True), "of SentencePiece's kind"),
+        (model(type="Unigram"), "a Unigram tokenizer cannot be converted"),
+        (model(byte_fallback=True), "not a token for each byte"),
         (model(end_of_word_suffix="</w>"), "end_of_word_suffix is set"),
         (model(vocab={"a": 0, "b": 0}), "have one id"),
         (model(vocab={"a": "x"}), "no table"),

@@ -1,4 +1,4 @@
-"""The GGUF vocabulary of a checkpoint folder with a byte-level BPE tokenizer.json.
+"""The GGUF vocabulary of a checkpoint folder with a BPE tokenizer.json, byte-level or of SentencePiece's kind.
 
 Read are tokenizer.json, tokenizer_config.json, generation_config.json, config.json and chat_template.jinja:
 what transformers saves. The chat template is taken byte for byte.
@@ -7,18 +7,18 @@ what transformers saves. The chat template is taken byte for byte.
 from collections.abc import Mapping
 from pathlib import Path
 
+from convert.added_tokens import MAX_ID, added_tokens, take_space_behind
+from convert.byte_level import byte_level_metadata
 from convert.checkpoint import Json, read_json
 from convert.errors import TakebackError
 from convert.gguf_header import TypedValue, ValueType
-from convert.pre_tokenizer import recognise
+from convert.sentencepiece import is_sentencepiece, sentencepiece_metadata, sentencepiece_tokens
 from convert.untrusted import clean_line
 from convert.vocabulary import CONTROL, NORMAL, USER_DEFINED, Vocabulary, padded
 
 _MAX_TEMPLATE_BYTES = 1 << 20
 _KEY = "tokenizer.ggml."
 _ROLES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-_MAX_ID = 1 << 24
-_ID_DIGITS = 10
 
 
 def folder_vocabulary(folder: Path, base: Path, rows: int, config: Mapping[str, Json]) -> Vocabulary:
@@ -31,17 +31,19 @@ def folder_vocabulary(folder: Path, base: Path, rows: int, config: Mapping[str, 
     tokenizer = read_json(folder / "tokenizer.json")
     settings = _optional(folder / "tokenizer_config.json")
     generation = _optional(base / "generation_config.json")
-    model = _byte_level_bpe(tokenizer)
-    tokens = {i: (text, NORMAL) for text, i in _vocab(model).items()}
-    tokens.update(_added(tokenizer, settings))
-    texts, types = padded(tokens, rows)
+    vocab = _vocab(_bpe(tokenizer))
+    entries = added_tokens(tokenizer, settings)
+    added = {entry.id: (entry.text, CONTROL if entry.said("special") else USER_DEFINED) for entry in entries}
+    if is_sentencepiece(tokenizer):
+        normalized = frozenset(entry.id for entry in entries if entry.said("normalized"))
+        tokens = sentencepiece_tokens(vocab, added, normalized, _unknown(tokenizer))
+        texts, types = padded(tokens, rows)
+        other = sentencepiece_metadata(tokenizer, texts, types)
+    else:
+        _check_unique(vocab)
+        texts, types = padded({i: (text, NORMAL) for text, i in vocab.items()} | added, rows)
+        other = byte_level_metadata(tokenizer, {text: i for i, text in enumerate(texts)})
     ids = {text: i for i, text in enumerate(texts)}
-    other = {
-        _KEY + "model": TypedValue(ValueType.STRING, "gpt2"),
-        _KEY + "pre": TypedValue(ValueType.STRING, recognise(tokenizer)),
-        _KEY + "merges": TypedValue(ValueType.ARRAY, _merges(model, ids), ValueType.STRING),
-        _KEY + "add_space_prefix": TypedValue(ValueType.BOOL, data=False),
-    }
     special = _special_ids(ids, settings, generation, config)
     other |= {key: TypedValue(ValueType.UINT32, i) for key, i in special.items()}
     begins, ends = _framing(tokenizer)
@@ -49,82 +51,42 @@ def folder_vocabulary(folder: Path, base: Path, rows: int, config: Mapping[str, 
     other[_KEY + "add_eos_token"] = TypedValue(ValueType.BOOL, ends)
     own = _templates(folder, settings)
     other |= own or _templates(base, _optional(base / "tokenizer_config.json"))
-    return Vocabulary(texts, types, other)
+    return Vocabulary(texts, types, other, take_space_behind(entries))
 
 
 def _optional(path: Path) -> dict[str, Json]:
     return read_json(path) if path.exists() else {}
 
 
-def _byte_level_bpe(tokenizer: Mapping[str, Json]) -> Mapping[str, Json]:
-    """The `model` part of a tokenizer.json, after a check that it is byte-level BPE without oddities."""
+def _bpe(tokenizer: Mapping[str, Json]) -> Mapping[str, Json]:
+    """The `model` part of a tokenizer.json, after a check that it is a BPE."""
     model = tokenizer.get("model")
     if not isinstance(model, dict):
         raise TakebackError("tokenizer.json: has no model")
     kind = model.get("type", "BPE" if "merges" in model else None)
-    if kind != "BPE" or model.get("byte_fallback"):
+    if kind != "BPE":
         raise TakebackError(
-            f"tokenizer.json: a {clean_line(str(kind)[:40])} tokenizer of SentencePiece's kind cannot be "
-            "converted; byte-level BPE can"
+            f"tokenizer.json: a {clean_line(str(kind)[:40])} tokenizer cannot be converted; BPE can, byte-level "
+            "or of SentencePiece's kind"
         )
-    odd = [name for name in ("continuing_subword_prefix", "end_of_word_suffix", "dropout") if model.get(name)]
-    if odd:
-        raise TakebackError(f"tokenizer.json: {odd[0]} is set, which llama.cpp's BPE does not know")
     return model
 
 
 def _vocab(model: Mapping[str, Json]) -> dict[str, int]:
     vocab = model.get("vocab")
-    if not isinstance(vocab, dict) or not all(type(i) is int and 0 <= i < _MAX_ID for i in vocab.values()):
+    if not isinstance(vocab, dict) or not all(type(i) is int and 0 <= i < MAX_ID for i in vocab.values()):
         raise TakebackError("tokenizer.json: its vocabulary is no table of tokens and ids")
-    if len(set(vocab.values())) < len(vocab):
-        raise TakebackError("tokenizer.json: two tokens of its vocabulary have one id")
     return vocab
 
 
-def _added(tokenizer: Mapping[str, Json], settings: Mapping[str, Json]) -> dict[int, tuple[str, int]]:
-    """Id → text and type of the added tokens, of tokenizer.json and of tokenizer_config.json."""
-    listed = tokenizer.get("added_tokens") or []
-    more = settings.get("added_tokens_decoder") or {}
-    if not isinstance(listed, list) or not isinstance(more, dict):
-        raise TakebackError("tokenizer.json: added_tokens is no list")
-    entries = [(entry.get("id"), entry) for entry in listed if isinstance(entry, dict)]
-    entries += [
-        (int(i), entry)
-        for i, entry in more.items()
-        if i.isdecimal() and len(i) < _ID_DIGITS and isinstance(entry, dict)
-    ]
-    added: dict[int, tuple[str, int]] = {}
-    for i, entry in entries:
-        text = entry.get("content")
-        if type(i) is not int or not 0 <= i < _MAX_ID or not isinstance(text, str) or not text:
-            raise TakebackError("tokenizer.json: an added token has no id or no text")
-        kind = CONTROL if entry.get("special") else USER_DEFINED
-        if added.setdefault(i, (text, kind)) != (text, kind):
-            raise TakebackError(
-                f"tokenizer_config.json: the token {i:,} is not what tokenizer.json says; save both again"
-            )
-    return added
+def _check_unique(vocab: Mapping[str, int]) -> None:
+    if len(set(vocab.values())) < len(vocab):
+        raise TakebackError("tokenizer.json: two tokens of its vocabulary have one id")
 
 
-def _merges(model: Mapping[str, Json], ids: Mapping[str, int]) -> tuple[str, ...]:
-    """The merges, in order, as llama.cpp reads them: two tokens with a space between."""
-    merges: list[str] = []
-    given = model.get("merges")
-    if not isinstance(given, list):
-        raise TakebackError("tokenizer.json: its merges are no list")
-    for merge in given:
-        pair = merge.split(" ") if isinstance(merge, str) else merge
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            raise TakebackError("tokenizer.json: a merge is not two tokens")
-        left, right = pair
-        if " " in left or " " in right:
-            raise TakebackError("tokenizer.json: a merge is not two tokens")
-        if left not in ids or right not in ids or left + right not in ids:
-            shown = clean_line(f"{left} {right}"[:60])
-            raise TakebackError(f"tokenizer.json: the merge {shown} is of tokens that are not there")
-        merges.append(f"{left} {right}")
-    return tuple(merges)
+def _unknown(tokenizer: Mapping[str, Json]) -> str | None:
+    text = tokenizer["model"].get("unk_token")
+    return text if isinstance(text, str) else None
 
 
 def _special_ids(
