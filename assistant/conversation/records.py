@@ -39,6 +39,10 @@ class Entry:
     """The token ids that the model generated, or None where they are not known."""
     vocab_sha256: str | None
     """Of the vocabulary that the ids belong to."""
+    version: int = 1
+    """Which one it is of the messages that were said at its place, the oldest first; counted from 1."""
+    versions: int = 1
+    """How many messages were said at its place, each with a branch of the chat below it."""
 
 
 @dataclass(frozen=True)

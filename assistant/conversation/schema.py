@@ -9,12 +9,9 @@ from pathlib import Path
 
 from convert.errors import TakebackError
 
-VERSION = 1
-"""Of the tables below, kept in the file's `user_version`."""
-
 BUSY_SECONDS = 5.0
 
-TABLES = """
+_FIRST = """
 CREATE TABLE chats (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     title TEXT NOT NULL,
@@ -63,9 +60,34 @@ CREATE TRIGGER search_deleted AFTER DELETE ON messages WHEN old.state = 'settled
 END;
 """
 
+_BRANCHES = """
+-- The chat as it is shown goes from its tip over the parents to the first message; the rest are other branches.
+ALTER TABLE chats ADD COLUMN tip INTEGER;
+ALTER TABLE messages ADD COLUMN parent INTEGER;
+UPDATE messages SET parent =
+    (SELECT max(older.id) FROM messages AS older WHERE older.chat = messages.chat AND older.id < messages.id);
+UPDATE chats SET tip = (SELECT max(id) FROM messages WHERE chat = chats.id);
+CREATE INDEX messages_by_parent ON messages (chat, parent);
+
+-- When a chat was deleted that can still be brought back.
+ALTER TABLE chats ADD COLUMN deleted REAL;
+
+-- What was written and not sent, by chat; 0 stands for one that is not begun.
+CREATE TABLE unsent (chat INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TRIGGER unsent_deleted AFTER DELETE ON chats BEGIN
+    DELETE FROM unsent WHERE chat = old.id;
+END;
+"""
+
+STEPS = (_FIRST, _BRANCHES)
+"""Each brings a file from the version of its number to the next; a new file is of version 0."""
+
+VERSION = len(STEPS)
+"""Kept in the file's `user_version`."""
+
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file, making it and its tables where they do not exist.
+    """Open the file, making it and its tables where they do not exist, and bringing an older one up to date.
 
     A commit is on the disk before the call that made it returns (synchronous FULL), what is deleted is
     overwritten, and nothing is written to temporary files.
@@ -91,13 +113,13 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
         database.execute(f"PRAGMA {pragma}").fetchall()
     for pragma in ("foreign_keys = ON", "temp_store = MEMORY"):
         database.execute(f"PRAGMA {pragma}").fetchall()
-    if _version(database) == 0:
+    if _version(database) < VERSION:
         with transaction(database):
-            if _version(database) == 0:  # else another process made the tables just now
-                for statement in _statements(TABLES):
+            for step in STEPS[_version(database) :]:  # none, if another process was here just now
+                for statement in _statements(step):
                     database.execute(statement)
-                database.execute(f"PRAGMA user_version = {VERSION}")
-    if _version(database) != VERSION:
+            database.execute(f"PRAGMA user_version = {max(VERSION, _version(database))}")
+    if _version(database) > VERSION:
         raise TakebackError(
             f"{path} holds the chats of a newer takeback; "
             "upgrade (pip install -U takeback), or set TAKEBACK_HOME to another folder"
