@@ -104,7 +104,10 @@ class Context:
     Positions are counted from 0 without holes: the memory always holds positions 0 to n-1.
     """
 
-    def __init__(self, model: Model, *, n_ctx: int, threads: int, chunk: int = 256) -> None:
+    def __init__(
+        self, model: Model, *, n_ctx: int, threads: int, chunk: int = 256, swa_full: bool = False
+    ) -> None:
+        """`swa_full` keeps all positions of a sliding window: more memory, and any place to go back to."""
         _log.clear()
         self.model = model  # also keeps it alive for as long as the context
         self.chunk = chunk
@@ -114,7 +117,7 @@ class Context:
         params.n_batch = params.n_ubatch = chunk
         params.n_seq_max = 1
         params.n_threads = params.n_threads_batch = threads
-        params.swa_full = False  # a full cache costs the memory that a sliding window saves
+        self.swa_full = params.swa_full = swa_full
         params.no_perf = True
         handle = c.llama_init_from_model(model.handle, params)
         if not handle:
@@ -225,6 +228,15 @@ class Context:
         if c.llama_state_seq_get_data_ext(self.handle, buffer, size, 0, flags) != size:
             raise TakebackError("llama.cpp cannot save the context")
         return state
+
+    def restore(self, state: bytearray, length: int) -> bool:
+        """Hold the first `length` tokens again, by what `save` gave of the partial state there; False if refused.
+
+        The part that can be truncated must still hold them.
+        """
+        return self.load(state, partial=True) and bool(
+            c.llama_memory_seq_rm(self.memory, 0, length, -1)  # what was put back knows nothing after it
+        )
 
     def load(self, state: bytearray, *, partial: bool = False) -> bool:
         """Put back what `save` gave, of this very context; False if llama.cpp refuses."""

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from assistant.engine.libllama import Context, Logits
 from assistant.engine.threads import Pace
 
+_MOST_MARKS, _MOST_BYTES = 8, 64 << 20
+"""How many places to go back to are kept, and the bytes of their states together; the newest in any case."""
+
 
 class Memory:
     """A context together with the ids it holds, in order, from position 0."""
@@ -13,7 +16,8 @@ class Memory:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._ids: list[int] = []
-        self._mark: tuple[int, bytearray] | None = None  # a length, and the state that cannot be truncated
+        self._marks: list[tuple[int, bytearray]] = []  # lengths, and there the state that cannot be truncated
+        self._passing: tuple[int, bytearray] | None = None  # the same within a prompt, for when it is cut off
         self._pace = Pace(context.threads)
 
     @property
@@ -52,6 +56,8 @@ class Memory:
         """
         for start in range(0, len(ids), self._context.chunk):
             part = list(ids[start : start + self._context.chunk])
+            if self._ids and len(part) > 1 and self._context.model.recurrent:  # a chunk cut off undoes it all
+                self._passing = (len(self._ids), self._context.save(partial=True))
             self._decode(part)
             yield start + len(part)
 
@@ -78,22 +84,29 @@ class Memory:
             self._context.decode(ids, every=every)
         except Exception:
             # Cut off within the chunk: a plain memory holds what its end says, a recurrent one is undefined.
-            if self._context.model.recurrent:
-                self.forget()
-            else:
+            if not self._context.model.recurrent:
                 self._ids += ids
                 self._drop(self._context.end)
+            elif not self._to_mark(len(self._ids)):
+                self.forget()
             raise
         self._ids += ids
 
     def mark(self) -> None:
-        """Remember this place, the reply's start. Costs nothing where the memory can truncate."""
+        """Remember this place, a reply's start. Costs nothing where the memory can truncate."""
         model = self._context.model
-        if model.window or model.recurrent:
-            self._mark = (len(self._ids), self._context.save(partial=True))
+        if not (model.window or model.recurrent):
+            return
+        length = len(self._ids)
+        self._marks = [mark for mark in self._marks if mark[0] < length]
+        self._marks.append((length, self._context.save(partial=True)))
+        while len(self._marks) > 1 and (
+            len(self._marks) > _MOST_MARKS or sum(len(state) for _, state in self._marks) > _MOST_BYTES
+        ):
+            del self._marks[0]
 
     def rewind(self, length: int) -> None:
-        """Hold only the first `length` tokens: by truncation, else from the mark, else by reading them again.
+        """Hold only the first `length` tokens: by truncation, else from a mark, else by reading them again.
 
         There are no logits afterwards. The bytes of what was forgotten stay in the memory until `scrub`.
         """
@@ -108,10 +121,16 @@ class Memory:
         if self._context.truncate(length):
             self._drop(length)
             return True
-        if self._mark is None or self._mark[0] > length:
+        return self._to_mark(length)
+
+    def _to_mark(self, length: int) -> bool:
+        """Go back to the last mark at or before `length`; False if there is none that will do."""
+        passing = [self._passing] if self._passing else []
+        reached = [mark for mark in [*self._marks, *passing] if mark[0] <= length]
+        if not reached:
             return False
-        marked, state = self._mark
-        if not (self._context.load(state, partial=True) and self._context.truncate(marked)):
+        marked, state = max(reached, key=lambda mark: mark[0])
+        if not self._context.restore(state, marked):
             return False
         self._drop(marked)
         return True
@@ -119,8 +138,12 @@ class Memory:
     def _drop(self, length: int) -> None:
         """Note that only the first `length` tokens are held. A mark is good only while all before it is."""
         del self._ids[length:]
-        if self._mark and self._mark[0] > length:
-            self._mark = None
+        for marked, state in [*self._marks, *([self._passing] if self._passing else [])]:
+            if marked > length:
+                state[:] = bytes(len(state))
+        self._marks = [mark for mark in self._marks if mark[0] <= length]
+        if self._passing and self._passing[0] > length:
+            self._passing = None
 
     def scrub(self, length: int) -> None:
         """Hold only the first `length` tokens, and nothing of any other in the memory's bytes."""

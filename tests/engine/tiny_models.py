@@ -1,4 +1,4 @@
-"""Tiny models with random weights, of the kinds whose memory cannot simply be truncated.
+"""Tiny models with random weights, of every kind of memory: plain, sliding window, recurrent, and hybrid.
 
 What they say means nothing. But they run through llama.cpp's own code for a sliding window and for a
 recurrent state, so going back in their memory is as it is in large ones.
@@ -10,8 +10,23 @@ import gguf
 import numpy as np
 
 WIDTH, LAYERS, WINDOW = 64, 2, 16
+INNER, STATE, RANK = 2 * WIDTH, 16, 4
 CHAT = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}<s>assistant:"
 WORDS = ["▁", "▁a", "▁the", "▁sea", "a", "e", "s", "t", "h", "▁s", "he", "th", "the", "ea", "sea", "[RESET]"]
+
+
+def write_dense_model(path: Path) -> Path:
+    """A Llama of two layers, whose memory can be truncated anywhere."""
+    writer = _begin(path, "llama")
+    writer.add_feed_forward_length(2 * WIDTH)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(1)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_rope_dimension_count(32)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(LAYERS):
+        shapes |= _attention(layer) | _feed_forward(layer)
+    return _end(writer, shapes, path)
 
 
 def write_window_model(path: Path, *, suppressed: tuple[int, ...] = ()) -> Path:
@@ -31,44 +46,99 @@ def write_window_model(path: Path, *, suppressed: tuple[int, ...] = ()) -> Path:
         norms = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
         shapes |= {f"blk.{layer}.{name}.weight": (WIDTH,) for name in norms}
         shapes |= {f"blk.{layer}.{name}.weight": (32,) for name in ("attn_q_norm", "attn_k_norm")}
-        shapes |= {
-            f"blk.{layer}.attn_q.weight": (WIDTH, WIDTH),
-            f"blk.{layer}.attn_k.weight": (32, WIDTH),
-            f"blk.{layer}.attn_v.weight": (32, WIDTH),
-            f"blk.{layer}.attn_output.weight": (WIDTH, WIDTH),
-            f"blk.{layer}.ffn_gate.weight": (2 * WIDTH, WIDTH),
-            f"blk.{layer}.ffn_up.weight": (2 * WIDTH, WIDTH),
-            f"blk.{layer}.ffn_down.weight": (WIDTH, 2 * WIDTH),
-        }
+        shapes |= _attention(layer) | _feed_forward(layer)
     return _end(writer, shapes, path)
 
 
 def write_recurrent_model(path: Path) -> Path:
     """A Mamba of two layers."""
-    inner, state, rank = 2 * WIDTH, 16, 4
     writer = _begin(path, "mamba")
     writer.add_feed_forward_length(0)
     writer.add_head_count(0)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_ssm_conv_kernel(4)
-    writer.add_ssm_inner_size(inner)
-    writer.add_ssm_state_size(state)
-    writer.add_ssm_time_step_rank(rank)
+    _add_state_space(writer)
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(LAYERS):
-        shapes |= {
-            f"blk.{layer}.attn_norm.weight": (WIDTH,),
-            f"blk.{layer}.ssm_in.weight": (2 * inner, WIDTH),
-            f"blk.{layer}.ssm_conv1d.weight": (inner, 4),
-            f"blk.{layer}.ssm_conv1d.bias": (inner,),
-            f"blk.{layer}.ssm_x.weight": (rank + 2 * state, inner),
-            f"blk.{layer}.ssm_dt.weight": (inner, rank),
-            f"blk.{layer}.ssm_dt.bias": (inner,),
-            f"blk.{layer}.ssm_a": (inner, state),
-            f"blk.{layer}.ssm_d": (inner,),
-            f"blk.{layer}.ssm_out.weight": (WIDTH, inner),
-        }
+        shapes |= {f"blk.{layer}.attn_norm.weight": (WIDTH,), **_state_space(layer)}
     return _end(writer, shapes, path)
+
+
+def write_hybrid_model(path: Path) -> Path:
+    """A Jamba of two layers: the first is Mamba's, the second attends."""
+    writer = _begin(path, "jamba")
+    writer.add_feed_forward_length(2 * WIDTH)
+    writer.add_head_count(2)
+    writer.add_head_count_kv([0, 1])
+    writer.add_layer_norm_rms_eps(1e-5)
+    _add_state_space(writer)
+    shapes = {
+        "blk.0.attn_norm.weight": (WIDTH,),
+        "blk.0.ssm_dt_norm.weight": (RANK,),
+        "blk.0.ssm_b_norm.weight": (STATE,),
+        "blk.0.ssm_c_norm.weight": (STATE,),
+    }
+    return _end(writer, shapes | _state_space(0) | _feed_forward(0) | _attention(1) | _feed_forward(1), path)
+
+
+def write_convolution_model(path: Path) -> Path:
+    """An LFM2 of two layers: a short convolution, and attention that slides over 16 tokens."""
+    writer = _begin(path, "lfm2")
+    writer.add_feed_forward_length(2 * WIDTH)
+    writer.add_head_count(2)
+    writer.add_head_count_kv([0, 1])
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_shortconv_l_cache(3)
+    writer.add_sliding_window(WINDOW)
+    shapes = {
+        "token_embd_norm.weight": (WIDTH,),
+        "blk.0.attn_norm.weight": (WIDTH,),
+        "blk.0.shortconv.conv.weight": (WIDTH, 3),
+        "blk.0.shortconv.in_proj.weight": (3 * WIDTH, WIDTH),
+        "blk.0.shortconv.out_proj.weight": (WIDTH, WIDTH),
+        "blk.1.attn_q_norm.weight": (32,),
+        "blk.1.attn_k_norm.weight": (32,),
+    }
+    return _end(writer, shapes | _feed_forward(0) | _attention(1) | _feed_forward(1), path)
+
+
+def _attention(layer: int) -> dict[str, tuple[int, ...]]:
+    return {
+        f"blk.{layer}.attn_norm.weight": (WIDTH,),
+        f"blk.{layer}.attn_q.weight": (WIDTH, WIDTH),
+        f"blk.{layer}.attn_k.weight": (32, WIDTH),
+        f"blk.{layer}.attn_v.weight": (32, WIDTH),
+        f"blk.{layer}.attn_output.weight": (WIDTH, WIDTH),
+    }
+
+
+def _feed_forward(layer: int) -> dict[str, tuple[int, ...]]:
+    return {
+        f"blk.{layer}.ffn_norm.weight": (WIDTH,),
+        f"blk.{layer}.ffn_gate.weight": (2 * WIDTH, WIDTH),
+        f"blk.{layer}.ffn_up.weight": (2 * WIDTH, WIDTH),
+        f"blk.{layer}.ffn_down.weight": (WIDTH, 2 * WIDTH),
+    }
+
+
+def _add_state_space(writer: gguf.GGUFWriter) -> None:
+    writer.add_ssm_conv_kernel(4)
+    writer.add_ssm_inner_size(INNER)
+    writer.add_ssm_state_size(STATE)
+    writer.add_ssm_time_step_rank(RANK)
+
+
+def _state_space(layer: int) -> dict[str, tuple[int, ...]]:
+    return {
+        f"blk.{layer}.ssm_in.weight": (2 * INNER, WIDTH),
+        f"blk.{layer}.ssm_conv1d.weight": (INNER, 4),
+        f"blk.{layer}.ssm_conv1d.bias": (INNER,),
+        f"blk.{layer}.ssm_x.weight": (RANK + 2 * STATE, INNER),
+        f"blk.{layer}.ssm_dt.weight": (INNER, RANK),
+        f"blk.{layer}.ssm_dt.bias": (INNER,),
+        f"blk.{layer}.ssm_a": (INNER, STATE),
+        f"blk.{layer}.ssm_d": (INNER,),
+        f"blk.{layer}.ssm_out.weight": (WIDTH, INNER),
+    }
 
 
 def _begin(path: Path, architecture: str) -> gguf.GGUFWriter:
@@ -97,7 +167,10 @@ def _begin(path: Path, architecture: str) -> gguf.GGUFWriter:
 def _end(writer: gguf.GGUFWriter, shapes: dict[str, tuple[int, ...]], path: Path) -> Path:
     vocabulary = 3 + 256 + len(WORDS)
     random = np.random.default_rng(1)
-    shapes = {"token_embd.weight": (vocabulary, WIDTH), "output_norm.weight": (WIDTH,), **shapes}
+    first: dict[str, tuple[int, ...]] = {"token_embd.weight": (vocabulary, WIDTH)}
+    if "token_embd_norm.weight" not in shapes:
+        first["output_norm.weight"] = (WIDTH,)
+    shapes = first | shapes
     for name, shape in shapes.items():
         values = random.standard_normal(shape).astype(np.float32)
         if name.endswith("ssm_a"):
