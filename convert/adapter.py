@@ -11,8 +11,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from convert.checkpoint import Json, StoredTensor, read_json, safetensors_tensors
 from convert.errors import TakebackError
+from convert.peft_pattern import pattern_value
 from convert.untrusted import clean_line
 
 EMBEDDING = "model.embed_tokens.weight"
@@ -22,9 +25,11 @@ _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _UNDERSTOOD = frozenset(
     (
-        *("peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "trainable_token_indices"),
+        *("peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern"),
+        *("trainable_token_indices",),
         *("modules_to_save", "ensure_weight_tying", "bias", "init_lora_weights"),
-        # what only matters in training, or says what the tensors' names say again
+        # what only matters in training, says what the tensors' names say again, or, as fan_in_fan_out, is of
+        # layers that no family here has: PEFT itself sets it back for a linear layer
         *(
             "task_type",
             "auto_mapping",
@@ -32,12 +37,14 @@ _UNDERSTOOD = frozenset(
             "base_model_name_or_path",
             "revision",
             "inference_mode",
+            "fan_in_fan_out",
         ),
         *("target_modules", "exclude_modules", "lora_dropout", "layers_to_transform", "layers_pattern"),
         *("megatron_core", "loftq_config", "eva_config", "qalora_group_size", "runtime_config"),
     )
 )
 _LARGEST_ALPHA = 1e30
+_ROWS = 1024
 _KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva")
 """The ways to begin an adapter that leave the base's weights as they are."""
 
@@ -47,13 +54,15 @@ class Lora:
     """A low-rank change: weight [out, in] += scale x (b [out, r] @ a [r, in]).
 
     Of an embedding, `a` and `b` are stored the other way round: weight [rows, width] += scale x (b @ a)
-    transposed, which `of_embedding` says.
+    transposed, which `of_embedding` says. With `magnitude` [out] (DoRA), each row of the changed weight is then
+    brought to that length.
     """
 
     a: StoredTensor
     b: StoredTensor
     scale: float
     of_embedding: bool = False
+    magnitude: StoredTensor | None = None
 
 
 @dataclass(frozen=True)
@@ -125,18 +134,33 @@ def _sorted_out(folder: Path, config: Mapping[str, Json], stored: Mapping[str, S
         module, _, part = name.partition(".lora_")
         if name == key:
             raise TakebackError(f"{folder}: the tensor {_shown(key)} is not named as PEFT names it")
-        if part in ("A.weight", "B.weight", "embedding_A", "embedding_B"):
+        if part in ("A.weight", "B.weight", "embedding_A", "embedding_B", "magnitude_vector"):
             sides.setdefault(module + ".weight", {})[part] = tensor
         elif name.endswith("token_adapter.trainable_tokens_delta"):
             module = name.removesuffix(".token_adapter.trainable_tokens_delta")
             rows[module + ".weight"] = _rows(folder, module, indices, tensor)
         elif part or ".token_adapter." in name:
             raise TakebackError(f"{folder}: the tensor {_shown(key)} is of a kind that cannot be merged")
-        else:
-            whole[name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = tensor
+        elif ".original_module." not in name:  # that one is what modules_to_save replaces
+            _add_whole(
+                folder, whole, name.replace(".base_layer.", ".").replace(".modules_to_save.", "."), tensor
+            )
     loras = {name: _lora(folder, name, parts, config) for name, parts in sides.items()}
     _check_whole(folder, config, whole, rows)
     return Adapter(folder, loras, rows, whole, stored)
+
+
+def _add_whole(folder: Path, whole: dict[str, StoredTensor], name: str, tensor: StoredTensor) -> None:
+    """Take a whole tensor; PEFT may save one twice, under two names, when the embedding was resized."""
+    first = whole.setdefault(name, tensor)
+    if first is tensor:
+        return
+    same = (first.dtype, first.shape) == (tensor.dtype, tensor.shape) and all(
+        np.array_equal(first.read(i, min(_ROWS, first.rows - i)), tensor.read(i, min(_ROWS, first.rows - i)))
+        for i in range(0, first.rows, _ROWS)
+    )
+    if not same:
+        raise TakebackError(f"{folder}: holds {_shown(name)} twice, and not the same")
 
 
 def _token_indices(folder: Path, config: Mapping[str, Json]) -> dict[str, tuple[int, ...]]:
@@ -168,19 +192,46 @@ def _lora(folder: Path, name: str, parts: Mapping[str, StoredTensor], config: Ma
     of_embedding = "embedding_A" in parts
     a = parts.get("embedding_A" if of_embedding else "A.weight")
     b = parts.get("embedding_B" if of_embedding else "B.weight")
-    if a is None or b is None or len(parts) != 2:
+    magnitude = parts.get("magnitude_vector")
+    if a is None or b is None or len(parts) != 2 + (magnitude is not None):
         raise TakebackError(f"{folder}: the change of {_shown(name)} has not one A and one B")
     if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] != b.shape[1] or not a.shape[0]:
         raise TakebackError(f"{folder}: the change of {_shown(name)} has A and B that do not fit each other")
-    rank, alpha = a.shape[0], config.get("lora_alpha")
-    if not isinstance(alpha, int | float) or not abs(alpha) < _LARGEST_ALPHA:
-        raise TakebackError(f"{folder / _CONFIG}: lora_alpha is no usable number")
-    if rank != config.get("r") and not config.get("rank_pattern"):
+    module = name.removesuffix(".weight")
+    rank = pattern_value(folder / _CONFIG, config, "rank_pattern", module, config.get("r"))
+    if rank != a.shape[0]:
         raise TakebackError(
-            f"{folder}: the change of {_shown(name)} has rank {rank}, and {_CONFIG} says otherwise"
+            f"{folder}: the change of {_shown(name)} has rank {a.shape[0]}, and {_CONFIG} says otherwise"
         )
+    alpha = pattern_value(folder / _CONFIG, config, "alpha_pattern", module, config.get("lora_alpha"))
+    if type(alpha) not in (int, float) or not abs(alpha) < _LARGEST_ALPHA:
+        raise TakebackError(f"{folder / _CONFIG}: lora_alpha or alpha_pattern is no usable number")
+    _check_magnitude(folder, name, b, magnitude, config, of_embedding=of_embedding)
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    return Lora(a, b, scale, of_embedding)
+    return Lora(a, b, scale, of_embedding, magnitude)
+
+
+def _check_magnitude(
+    folder: Path,
+    name: str,
+    b: StoredTensor,
+    magnitude: StoredTensor | None,
+    config: Mapping[str, Json],
+    *,
+    of_embedding: bool,
+) -> None:
+    """DoRA's lengths: one for each row. An embedding's are of its columns, which needs all rows at once."""
+    if bool(config.get("use_dora")) != (magnitude is not None):
+        raise TakebackError(f"{folder}: use_dora is not what the change of {_shown(name)} says")
+    if magnitude is None:
+        return
+    if of_embedding:
+        raise TakebackError(
+            f"{folder}: cannot be merged rightly, because of use_dora on {_shown(name)}; "
+            "merge it with PEFT and convert the result"
+        )
+    if magnitude.shape != b.shape[:1]:
+        raise TakebackError(f"{folder}: the change of {_shown(name)} has not a magnitude for each row")
 
 
 def _check_whole(

@@ -75,8 +75,8 @@ def local(
         return Path(source)
     from huggingface_hub import constants, utils  # noqa: PLC0415 (slow to import, and seldom needed)
 
-    utils.disable_progress_bars()
-    utils.logging.set_verbosity_error()
+    utils.disable_progress_bars()  # type: ignore[attr-defined]
+    utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     with _one_line(found):
         if offline or constants.HF_HUB_OFFLINE:
             return _from_cache(found, adapter=adapter)
@@ -212,7 +212,7 @@ def _bring(hub: HubId, commit: str, stated: _Stated, progress: _Count) -> None:
 def _download(url: str, hub: HubId, stated: _Stated, progress: _Count) -> None:
     """Fetch a file's bytes, going on where an earlier call was cut off."""
     from huggingface_hub.file_download import http_get  # noqa: PLC0415
-    from huggingface_hub.utils import WeakFileLock, build_hf_headers  # noqa: PLC0415
+    from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]  # noqa: PLC0415
 
     part, blob = _part(hub, stated.digest), _blob(hub, stated.digest)
     part.parent.mkdir(parents=True, exist_ok=True)
