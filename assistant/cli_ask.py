@@ -43,6 +43,24 @@ def add_arguments_ask(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument("--top-p", type=float, metavar="P", help="default 0.9")
     sampling.add_argument("--min-p", type=float, metavar="P", help="default 0.05")
     sampling.add_argument(
+        "--repeat-penalty", type=float, metavar="R", help="lowers what was just said; 1 is none; default 1.1"
+    )
+    sampling.add_argument(
+        "--dry",
+        type=float,
+        metavar="D",
+        help="lowers what would repeat a run of words; 0.8 is usual; default 0",
+    )
+    sampling.add_argument(
+        "--xtc", type=float, metavar="X", help="the chance that the likeliest tokens are left out; default 0"
+    )
+    sampling.add_argument(
+        "--mirostat",
+        type=float,
+        metavar="BITS",
+        help="aim at so many bits of surprise a token, in place of top-p and min-p; default 0, which is off",
+    )
+    sampling.add_argument(
         "--max-tokens", type=int, metavar="N", help="the reply's longest length; default: what fits"
     )
     resets = parser.add_argument_group("taking back")

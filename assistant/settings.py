@@ -28,6 +28,10 @@ class Settings:
     temperature: float | None = None
     top_p: float | None = None
     min_p: float | None = None
+    repeat_penalty: float | None = None
+    dry: float | None = None
+    xtc: float | None = None
+    mirostat: float | None = None
     max_tokens: int | None = None
     after_reset: Literal["rewind", "keep", "off"] | None = None
     reset_bias: float | None = None

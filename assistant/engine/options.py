@@ -34,7 +34,10 @@ class GenerateOptions:
     The sampling defaults suit a small model: at temperature 0.7 it stays varied; top-k 40 and top-p 0.9 cut
     the long tail, in which a model of 135M parameters keeps much of its nonsense; min-p 0.05 cuts more where
     the model is sure. A repeat penalty of 1.1 over the last 64 tokens keeps it out of loops, which small
-    models fall into; 1 is none. Temperature 0 takes the most likely token, after the penalty.
+    models fall into; 1 is none. Temperature 0 takes the most likely token, after the penalty. The others are
+    off at 0: `dry` lowers what would repeat a run of tokens, by this strength; `xtc` is the chance at each
+    token that the likeliest are left out; `mirostat` aims at a surprise of so many bits a token, in place of
+    top-k, top-p and min-p.
     """
 
     seed: int | None = None
@@ -50,6 +53,9 @@ class GenerateOptions:
     show_discarded: bool = False
     top_k: int = 40
     repeat_penalty: float = 1.1
+    dry: float = 0.0
+    xtc: float = 0.0
+    mirostat: float = 0.0
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -63,6 +69,9 @@ class GenerateOptions:
         _check("hold-back", self.hold_back, 0, MAX_HOLD_BACK)
         _check("top-k", self.top_k, 0, 1 << 24)
         _check("repeat-penalty", self.repeat_penalty, 1, 10)
+        _check("dry", self.dry, 0, 10)
+        _check("xtc", self.xtc, 0, 1)
+        _check("mirostat", self.mirostat, 0, 20)
         if self.after_reset not in (*AFTER_RESET, None):
             raise TakebackError(f"after-reset is {self.after_reset!r}; it must be one of rewind, keep, off")
         if not all(self.stop):

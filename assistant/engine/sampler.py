@@ -1,9 +1,9 @@
 """Which token comes next: llama.cpp's samplers in a chain, and the rule that decides on a reset."""
 
+import ctypes
 import hashlib
 import math
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from llama_cpp import llama_cpp as c
@@ -12,7 +12,12 @@ from assistant.engine.libllama import Context, Logits
 from assistant.engine.options import GenerateOptions
 from convert.errors import TakebackError
 
-_PENALTY_TOKENS = 64
+_PENALTY_TOKENS, _DRY_TOKENS = 64, 512
+"""How far back the two look for what was said before."""
+_DRY_BASE, _DRY_ALLOWED = 1.75, 2
+_DRY_BREAKERS = (b"\n", b":", b'"', b"*")
+_XTC_THRESHOLD = 0.1
+_MIROSTAT_RATE = 0.1
 _RANDOM_SEED = 0xFFFF_FFFF  # LLAMA_DEFAULT_SEED: llama.cpp would choose a seed that nobody could repeat
 
 
@@ -30,9 +35,12 @@ def reset_margin(logits: Logits, token: int) -> float:
     return own - largest
 
 
-def stream_seed(seed: int, resets: int) -> int:
-    """The seed of the random stream after so many resets: each a new one, and all repeat with `seed`."""
-    digest = hashlib.sha256(f"{seed}:{resets}".encode()).digest()
+def stream_seed(seed: int, resets: int, use: str = "") -> int:
+    """The seed of a random stream after so many resets: each a new one, and all repeat with `seed`.
+
+    Two samplers of one chain need two: with equal draws, one's choice would tell the other's.
+    """
+    digest = hashlib.sha256(f"{seed}:{resets}{use}".encode()).digest()
     return int.from_bytes(digest[:4], "little") % _RANDOM_SEED
 
 
@@ -43,49 +51,67 @@ class Sampler:
         self._context = context
         self._options = options
         self._seed = seed
-        self._chain: Any = None
-        self.close: Callable[[], object] = lambda: None
+        # It goes through the whole vocabulary for its breakers: once, and each chain gets a copy.
+        self._dry = _Owned(_dry(context, options.dry)) if options.dry else None
+        self._chain = _Owned(None)
         self.restart(0)
 
+    def close(self) -> None:
+        """Free what llama.cpp holds. May be called twice."""
+        self._chain.free()
+        if self._dry:
+            self._dry.free()
+
     def restart(self, resets: int, *, least_temperature: float = 0.0) -> None:
-        """Go back to the reply's start: the state of a new chain, with the random stream of this reset.
+        """Go back to the reply's start: the state of a new chain, with the random streams of this reset.
 
         Nothing of the prompt is in the state, so a new chain is the same as one rolled back.
         """
-        self.close()
-        options = self._options
-        temperature = max(options.temperature, least_temperature)
-        self._chain = chain = c.llama_sampler_chain_init(c.llama_sampler_chain_default_params())
-        self.close = weakref.finalize(self, c.llama_sampler_free, chain)
-        parts = []
+        self._chain.free()
+        self._chain = _Owned(c.llama_sampler_chain_init(c.llama_sampler_chain_default_params()))
+        for part in self._parts(resets, max(self._options.temperature, least_temperature)):
+            c.llama_sampler_chain_add(self._chain.handle, part)
+
+    def _parts(self, resets: int, temperature: float) -> list[Any]:
+        """New samplers in the order in which they work, which the chain then owns."""
+        options, parts = self._options, []
         n_vocab = self._context.model.n_vocab
         suppressed = [token for token in self._context.model.suppressed if 0 <= token < n_vocab]
         if suppressed:
             biases = (c.llama_logit_bias * len(suppressed))(*((token, -math.inf) for token in suppressed))
             parts.append(c.llama_sampler_init_logit_bias(n_vocab, len(suppressed), biases))  # it copies them
-        top_k = (options.top_k or n_vocab) if temperature > 0 else 1
+        surprise = options.mirostat if temperature > 0 else 0
+        top_k = 1 if temperature == 0 else n_vocab if surprise or not options.top_k else options.top_k
+        lowered = (options.repeat_penalty != 1) * _PENALTY_TOKENS + bool(options.dry) * _DRY_TOKENS
+        if lowered:
+            # So many tokens at most are lowered: who is among the first top_k after it is among the first
+            # top_k + lowered before it. So this first cut changes nothing but the time.
+            parts.append(c.llama_sampler_init_top_k(min(n_vocab, top_k + lowered)))
         if options.repeat_penalty != 1:
-            # The penalty lowers at most so many tokens: who is among the first top_k after it is among the
-            # first top_k + _PENALTY_TOKENS before it. So this first cut changes nothing but the time.
-            parts.append(c.llama_sampler_init_top_k(min(n_vocab, top_k + _PENALTY_TOKENS)))
             penalty = (n_vocab, _PENALTY_TOKENS, options.repeat_penalty, 0.0, 0.0)
             parts.append(c.llama_sampler_init_penalties(*penalty))
-        if temperature > 0:
+        if self._dry:
+            parts.append(c.llama_sampler_clone(self._dry.handle))
+        if temperature == 0:
+            return [*parts, c.llama_sampler_init_greedy()]
+        if not surprise:
             parts += [
                 c.llama_sampler_init_top_k(top_k),
                 c.llama_sampler_init_top_p(options.top_p, 1),
                 c.llama_sampler_init_min_p(options.min_p, 1),
-                c.llama_sampler_init_temp(temperature),
-                c.llama_sampler_init_dist(stream_seed(self._seed, resets)),
             ]
-        else:
-            parts.append(c.llama_sampler_init_greedy())
-        for part in parts:
-            c.llama_sampler_chain_add(chain, part)
+        if options.xtc:
+            seed = stream_seed(self._seed, resets, ":xtc")
+            parts.append(c.llama_sampler_init_xtc(options.xtc, _XTC_THRESHOLD, 1, seed))
+        parts.append(c.llama_sampler_init_temp(temperature))
+        seed = stream_seed(self._seed, resets)
+        if surprise:
+            return [*parts, c.llama_sampler_init_mirostat_v2(seed, surprise, _MIROSTAT_RATE)]
+        return [*parts, c.llama_sampler_init_dist(seed)]
 
     def accept(self, token: int) -> None:
         """Count a token that was not sampled as one of the reply: a prefilled one."""
-        c.llama_sampler_accept(self._chain, token)
+        c.llama_sampler_accept(self._chain.handle, token)
 
     def logits(self) -> Logits:
         """The logits that `sample` will see, [n_vocab], to read and to write."""
@@ -94,4 +120,19 @@ class Sampler:
     def sample(self) -> int:
         """Choose the token after the last decode, and count it as one of the reply."""
         self._context.logits()  # llama.cpp ends the process where there are none
-        return int(c.llama_sampler_sample(self._chain, self._context.handle, -1))
+        return int(c.llama_sampler_sample(self._chain.handle, self._context.handle, -1))
+
+
+class _Owned:
+    """A sampler that no chain owns, freed with this object or before."""
+
+    def __init__(self, handle: Any) -> None:  # noqa: ANN401 (a handle)
+        self.handle = handle
+        self.free = weakref.finalize(self, c.llama_sampler_free, handle)
+
+
+def _dry(context: Context, strength: float) -> Any:  # noqa: ANN401 (a handle)
+    """A sampler that lowers what would repeat a run of tokens, the more the longer the run."""
+    breakers = (ctypes.c_char_p * len(_DRY_BREAKERS))(*_DRY_BREAKERS)
+    numbers = (strength, _DRY_BASE, _DRY_ALLOWED, _DRY_TOKENS)
+    return c.llama_sampler_init_dry(context.model.vocab, *numbers, breakers, len(breakers))
