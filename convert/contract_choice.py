@@ -1,7 +1,9 @@
 """Which token of the result is the reset token, and what the result says about it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +24,10 @@ from convert.reset_token import (
 )
 from convert.untrusted import clean_line
 from convert.vocabulary import CONTROL, UNUSED, USER_DEFINED, Vocabulary, gguf_vocabulary
+
+_BACK = frozenset(("reset", "backtrack", "backtracking", "takeback", "rewind", "retract", "undo", "restart"))
+_WORD = re.compile(r"[a-z]+")
+_MOST_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -67,15 +73,16 @@ def choose(
     """Find the reset token and put it into the vocabulary as CONTROL.
 
     What is known is from the flags, else from backtrack.json beside the adapter or the checkpoint, else from
-    the keys of a GGUF source. Raises TakebackError where these contradict each other or the vocabulary.
+    the keys of a GGUF source, else from the one added token that looks like a reset token. Raises TakebackError
+    where these contradict each other or the vocabulary, and where several tokens look like one.
     """
     if after_reset is not None and after_reset not in AFTER_RESET:
         raise TakebackError(f"after_reset is {clean_line(after_reset[:40])!r}, and not rewind or keep")
     record = _record(source, adapter)
     old = None if source.header is None else read_contract(source.header, reset_token)[0]
     expected = reset_token or (record.reset_token if record else None) or (old.token if old else None)
-    name = expected or DEFAULT_TOKEN
     vocabulary = _vocabulary(source, adapter, planned.rows)
+    name = expected or _likely(vocabulary) or DEFAULT_TOKEN
     vocabulary = _named_new_rows(vocabulary, planned, name, record, adapter)
     if len(vocabulary.tokens) != planned.rows:
         raise TakebackError(
@@ -86,9 +93,8 @@ def choose(
     if token_id is None or vocabulary.types[token_id] not in (CONTROL, USER_DEFINED):
         if expected is not None:
             raise TakebackError(f"there is no special token {clean_line(name[:80])} in the vocabulary")
-        return Choice(
-            vocabulary, None, (f"no special token {name}: an ordinary model, which cannot take back",)
-        )
+        note = "no added token looks like a reset token: an ordinary model, which cannot take back"
+        return Choice(vocabulary, None, (f"{note} (--reset-token names one)",))
     if record is not None and record.reset_token_id not in (None, token_id):
         raise TakebackError(
             f"backtrack.json: reset_token_id is {record.reset_token_id}, and the vocabulary says {token_id}"
@@ -102,6 +108,27 @@ def choose(
             notes = (*notes, note)
         contract = replace(contract, after_reset=cast(AfterReset, after_reset), calibrated=False)
     return Choice(vocabulary, contract, notes, record)
+
+
+def _likely(vocabulary: Vocabulary) -> str | None:
+    """The one added token whose name has a word for taking back, as [RESET] or <|backtrack|>; None without one."""
+    added = (CONTROL, USER_DEFINED)
+    found = [
+        text
+        for text, kind in zip(vocabulary.tokens, vocabulary.types, strict=True)
+        if kind in added and _speaks_of_taking_back(text)
+    ]
+    if len(found) > 1:
+        shown = ", ".join(clean_line(text[:40]) for text in found[:_MOST_SHOWN])
+        raise TakebackError(
+            f"{len(found)} added tokens look like a reset token: {shown}; say which with --reset-token"
+        )
+    return found[0] if found else None
+
+
+def _speaks_of_taking_back(text: str) -> bool:
+    words = _WORD.findall(text.lower())
+    return bool(_BACK & {*words, *(one + other for one, other in pairwise(words))})  # take_back is takeback
 
 
 def _record(source: Checkpoint, adapter: Path | None) -> BacktrackRecord | None:
