@@ -39,6 +39,11 @@ class Recording:
         self._reply: int | None = None
         self._try(lambda: self._begin(chat))
 
+    @property
+    def entry(self) -> int | None:
+        """The id of the reply's message, or None where it could not be stored."""
+        return self._reply
+
     def feed(self, event: Event) -> None:
         """Take the reply's next event. A reset is in the store, and the draft out of it, on return."""
         if isinstance(event, Text):

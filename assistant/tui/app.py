@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from textual.app import App
+from textual.app import App, SystemCommand
+from textual.screen import Screen
 from textual.theme import Theme
 
 from assistant.engine.options import GenerateOptions
 from assistant.tui.chat import ChatScreen
+from assistant.tui.commands import COMMANDS
 from assistant.tui.model_thread import Loader
 
 CALM = Theme(
@@ -58,3 +63,14 @@ class ChatApp(App[None]):
         if "TEXTUAL_THEME" not in os.environ:
             self.theme = CALM.name
         self.push_screen(self.chat)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What the palette offers: what `/` offers in the prompt, the colours and the way out."""
+        if screen is self.chat:
+            for command in COMMANDS:
+                keys = f" ({command.keys})" if command.keys else ""
+                run = partial(self.chat.run_command, command)
+                yield SystemCommand(command.summary + keys, f"/{command.name}", run)
+        for offered in super().get_system_commands(screen):
+            if offered.title in ("Theme", "Quit"):
+                yield offered

@@ -1,61 +1,45 @@
-"""The chat's screen: what the user does becomes requests, what the model reports becomes what is seen."""
+"""The chat's screen: it starts and ends here, and goes from one chat to another."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from inspect import isawaitable
 from pathlib import Path
 from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.message import Message
-from textual.screen import Screen
 
 from assistant.conversation.history import History
 from assistant.conversation.records import Entry
-from assistant.engine.events import Done, Error, Event, Prefill, Reset, Text
 from assistant.engine.options import GenerateOptions
-from assistant.tui.model_thread import (
-    LeftOut,
-    Loaded,
-    Loader,
-    LoadFailed,
-    Loading,
-    ModelThread,
-    Problem,
-    Replied,
-    Report,
-    Request,
-)
-from assistant.tui.pace import Pace
+from assistant.tui.chats import ChatsScreen, Opening
+from assistant.tui.commands import Command
+from assistant.tui.composing import ComposingScreen
+from assistant.tui.model_thread import Loader
+from assistant.tui.replying import MESSAGES_A_PAGE
+from assistant.tui.widgets.ask import AskLine
 from assistant.tui.widgets.lines import Header, StatusLine
 from assistant.tui.widgets.message import MessageView, Notice
 from assistant.tui.widgets.prompt import Prompt
 from assistant.tui.widgets.transcript import Transcript
 from convert.errors import TakebackError
 
-REDRAWS_A_SECOND = 30
-MESSAGES_A_PAGE = 50
 SECONDS_TO_END = 5.0
 """How long quitting waits for the model to stop and its reply to be stored."""
 
 
-class ChatScreen(Screen[None]):
+class ChatScreen(ComposingScreen):
     """One chat at a time, the last one first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop", show=False),
         Binding("ctrl+n", "new_chat", "New chat", show=False, priority=True),
-        Binding("ctrl+c", "interrupt", "Copy, or stop", show=False, priority=True),
+        Binding("ctrl+o", "chats", "Chats", show=False, priority=True),
         Binding("pageup", "page(-1)", "Back", show=False, priority=True),
         Binding("pagedown", "page(1)", "Forward", show=False, priority=True),
         Binding("ctrl+end", "latest", "To the latest", show=False, priority=True),
     ]
-
-    class Reported(Message):
-        """The model's thread has put reports into the queue."""
 
     def __init__(
         self,
@@ -70,20 +54,8 @@ class ChatScreen(Screen[None]):
 
         `begin_new` begins a new chat instead of showing the last one.
         """
-        super().__init__()
-        self._database = database
-        self._system = system
+        super().__init__(load, database, model_name, options, system)
         self._begin_new = begin_new
-        self._model_name = model_name
-        self._history: History | None = None
-        self._chat: int | None = None
-        self._request: Request | None = None
-        self._ready = False
-        self._state: tuple[str, str] = ("Starting…", "")
-        self._unseen_resets = 0
-        self._redraws = Pace(self._redraw, REDRAWS_A_SECOND, self.set_timer)
-        self._reports: deque[Report] = deque()
-        self._model = ModelThread(load, self._receive, options)
 
     # Start and end
 
@@ -98,7 +70,7 @@ class ChatScreen(Screen[None]):
         """Paint first; everything that takes time comes after."""
         self.query_one(Header).show_model(self._model_name, None)
         self._show_state("Starting…")
-        self.query_one(Prompt).focus()
+        self._prompt.focus()
         self.call_after_refresh(self._start)
 
     @work
@@ -109,7 +81,7 @@ class ChatScreen(Screen[None]):
             self._show_state("No chats: they cannot be stored", "$text-error")
             await self._transcript.show([Notice(str(error))])
             return
-        await self._transcript.show([MessageView.of_entry(entry) for entry in entries])
+        await self._show_entries(entries)
         self._show_state("Loading the model…")
         self._history = history  # last: until then the user can send nothing
         self._model.start(history)
@@ -140,54 +112,13 @@ class ChatScreen(Screen[None]):
             self._history.close()
         return ended
 
-    # What the user does
+    # From chat to chat
 
-    async def on_prompt_sent(self, message: Prompt.Sent) -> None:
-        """Store what the user wrote, show it, and ask for a reply. Only then the prompt is emptied."""
-        if self._history is None:
-            return  # it is not open yet, or the screen says why it cannot be
-        if self._request is not None:
-            self._show_state("Not yet: wait for this reply, or press Esc to stop it", "$text-warning")
-            return
-        prompt, text = self.query_one(Prompt), message.text.strip()
-        try:
-            if self._chat is None:
-                chat, entry = await asyncio.to_thread(self._history.new_chat, text, self._system)
-            else:
-                chat = self._chat
-                entry = await asyncio.to_thread(self._history.say, chat, text)
-        except TakebackError as error:
-            await self._transcript.add(Notice(f"Not sent: {error}"))
-            return
-        self._chat = chat
-        prompt.clear()
-        await self._transcript.add(MessageView.of_user(text, entry))
-        await self._ask(chat)
-
-    async def _ask(self, chat: int) -> None:
-        self._unseen_resets = 0
-        self._request = self._model.submit(chat)
-        await self._transcript.begin_reply()
-        self._transcript.anchor()
-        if self._ready:
-            self._show_state("Thinking…")
-        self._show_keys()
-
-    def action_stop(self) -> None:
-        """Stop the reply and keep what was shown of it."""
-        if self._request is not None:
-            self._show_state("Stopping…")
-            self._model.cancel(self._request)
-
-    def action_interrupt(self) -> None:
-        """Copy what is selected, else stop the reply, else say how to quit."""
-        if selected := self.query_one(Prompt).selected_text or self.get_selected_text():
-            self.app.copy_to_clipboard(selected)
-            self._show_state("Copied, if this terminal allows it")
-        elif self._request is not None:
-            self.action_stop()
-        else:
-            self._show_state("Ctrl+Q quits")
+    async def run_command(self, command: Command, words: str = "") -> None:
+        """Do what was asked for by name."""
+        done = getattr(self, f"action_{command.action}")(*([words] if command.takes else []))
+        if isawaitable(done):
+            await done
 
     async def action_new_chat(self) -> None:
         """Begin a new chat; a reply that is being written stops, and what was shown of it is kept."""
@@ -196,8 +127,56 @@ class ChatScreen(Screen[None]):
         self.action_stop()
         self._request = self._chat = None
         self._show_state("New chat" if self._ready else self._state[0])
-        await self._transcript.show([])
+        await self._show_entries([])
         self._show_keys()
+        self._prompt.focus()
+
+    def action_chats(self, words: str = "") -> None:
+        """List the chats, those with these words in them where there are any."""
+        if self._history is not None:
+            self.app.push_screen(ChatsScreen(self._history, self._deleted, words), self._chosen)
+
+    async def _chosen(self, opening: Opening | None) -> None:
+        """Go to the chat that was chosen, and away from one that was deleted."""
+        if opening is None:
+            if self._chat in [chat.id for chat in self._deleted]:
+                await self.action_new_chat()
+            return
+        try:
+            await self._show_chat(opening.chat, opening.message)
+        except TakebackError as error:
+            self._show_problem(error)
+            return
+        self._show_state("Ready" if self._ready else self._state[0])
+        if opening.message is None:
+            self._prompt.focus()
+
+    async def action_rename(self, title: str = "") -> None:
+        """Give this chat another title, or ask for one."""
+        if self._history is None or self._chat is None:
+            self._show_state("There is no chat to rename yet")
+            return
+        try:
+            chat = await asyncio.to_thread(self._history.chat, self._chat)
+        except TakebackError as error:
+            self._show_problem(error)
+            return
+        if title or chat is None:
+            await self._rename(title)
+        else:
+            self.app.push_screen(AskLine("Title of this chat", chat.title), self._rename)
+
+    async def _rename(self, title: str | None) -> None:
+        if self._history is None or self._chat is None or not title:
+            return
+        try:
+            await asyncio.to_thread(self._history.rename, self._chat, title)
+        except TakebackError as error:
+            self._show_problem(error)
+        else:
+            self._show_state("Renamed")
+
+    # Within the chat
 
     def action_page(self, pages: int) -> None:
         """Scroll the messages, from the prompt."""
@@ -221,107 +200,3 @@ class ChatScreen(Screen[None]):
             return
         if older and chat == self._chat:  # else the user has begun a new chat meanwhile
             await self._transcript.prepend([MessageView.of_entry(entry) for entry in older])
-
-    # What the model reports
-
-    def _receive(self, report: Report) -> None:
-        """Queue a report, from the model's thread; the screen is woken only where it does not know of any."""
-        asleep = not self._reports
-        self._reports.append(report)
-        if asleep:
-            self.post_message(self.Reported())
-
-    async def on_chat_screen_reported(self) -> None:
-        """Take all reports that there are, in order."""
-        while self._reports:
-            report = self._reports[0]
-            await self._take(report)
-            # Last, so that a report that comes meanwhile need not wake the screen.
-            self._reports.popleft()
-        self._redraws.soon()
-
-    async def _take(self, report: Report) -> None:
-        match report:
-            case Loading(what, percent):
-                part = f" {percent} %" if percent >= 0 else ""
-                self._show_state(f"{what[:1].upper()}{what[1:]}{part}")
-            case Loaded(info):
-                self._ready = True
-                self._model_name = info.name
-                self.query_one(Header).show_model(info.name, info.contract is not None)
-                self._show_state("Thinking…" if self._request else "Ready")
-                if info.note:
-                    await self._transcript.add(Notice(info.note))
-            case LoadFailed(message):
-                await self._settle(Error(message))
-                await self._transcript.add(Notice(message))
-                self._show_state("No model: what you write is stored, and not answered", "$text-error")
-            case LeftOut(messages):
-                what = "the first message" if messages == 1 else f"the first {messages} messages"
-                text = f"The model no longer sees {what}: the context is full"
-                await self._transcript.add(Notice(text))
-            case Problem(message):
-                await self._transcript.add(Notice(message))
-            case Replied(request, event):
-                if request is self._request:
-                    await self._reply(event)
-
-    async def _reply(self, event: Event) -> None:
-        match event:
-            case Prefill(done, total):
-                self._show_state(f"Reading {done:,} of {total:,} tokens")
-            case Text(text) if self._transcript.live is not None:
-                self._transcript.live.append(text)
-                if self._state[0] != "Writing…":
-                    self._show_state("Writing…")
-            case Reset():
-                if event.shown_chars or event.shown_prefill_chars:
-                    await self._transcript.take_back()
-                else:
-                    self._unseen_resets += 1
-                self._show_state("Thinking…")
-            case Done() | Error():
-                await self._settle(event)
-
-    async def _settle(self, event: Done | Error) -> None:
-        """Finish the reply on the screen; the model's thread has it in the store."""
-        if self._request is None or (live := self._transcript.live) is None:
-            return
-        self._request = None
-        self._show_keys()
-        if isinstance(event, Error):
-            self._show_state("Unfinished" if live.said else "No reply", "$text-error")
-            seen, views = live.shown_resets, []
-            if live.said:  # it stays, as it does in the store
-                views = [MessageView.of_model(live.said, reason="error", resets=seen, shown_resets=seen)]
-            await self._transcript.settle(*views, Notice(event.message))
-            return
-        view = MessageView.of_model(
-            event.text,
-            reason=event.reason,
-            resets=event.resets,
-            shown_resets=live.shown_resets,
-        )
-        await self._transcript.settle(view)
-        word = {"cancelled": "Stopped", "reset_limit": "Taken back"}.get(event.reason, "Ready")
-        speed = f" · {event.tokens_per_s:.1f} tokens/s" if event.tokens_per_s else ""
-        self._show_state(word + speed)
-
-    # What is seen
-
-    @property
-    def _transcript(self) -> Transcript:
-        return self.query_one(Transcript)
-
-    def _redraw(self) -> None:
-        if (live := self._transcript.live) is not None:
-            live.redraw()
-
-    def _show_state(self, text: str, style: str = "") -> None:
-        self._state = (text, style)
-        unseen = self._unseen_resets
-        count = f" · {unseen} unseen draft{'s' * (unseen > 1)} taken back" if unseen else ""
-        self.query_one(StatusLine).show_state(text + count, style)
-
-    def _show_keys(self) -> None:
-        self.query_one(StatusLine).show_keys(writing=self._request is not None, width=self.size.width)

@@ -112,7 +112,15 @@ class Replied:
     event: Event
 
 
-Report = Loading | Loaded | LoadFailed | LeftOut | Problem | Replied
+@dataclass(frozen=True)
+class Stored:
+    """A request's reply has a place in the store: the id of its message."""
+
+    request: Request
+    entry: int
+
+
+Report = Loading | Loaded | LoadFailed | LeftOut | Problem | Stored | Replied
 
 
 @dataclass(eq=False)
@@ -146,11 +154,9 @@ class ModelThread:
         self._history = history
         self._thread.start()
 
-    def submit(self, chat: int) -> Request:
-        """Ask for a reply to a chat's last message; it is written once those before it are done."""
-        request = Request(chat)
+    def submit(self, request: Request) -> None:
+        """Ask for a reply; it is written once those before it are done."""
         self._requests.put(request)
-        return request
 
     def cancel(self, request: Request) -> None:
         """End a request, whether it is being written or waits."""
@@ -212,6 +218,8 @@ class ModelThread:
         assert self._history is not None
         problem: Callable[[str], None] = lambda line: self._report(Problem(line))  # noqa: E731
         recording = Recording(self._history, request.chat, model.info.vocab_sha256, problem)
+        if recording.entry is not None:
+            self._report(Stored(request, recording.entry))
         try:
             for event in model.generate(messages, self._options):
                 if self._closing.is_set() or request.cancelled.is_set():

@@ -63,8 +63,8 @@ class StatusLine(Horizontal):
         """Name the keys that are of use while a reply is being written, or while none is, if they fit."""
         keys = [("Esc", "stop") if writing else ("Enter", "send")]
         if width >= COLUMNS_FOR_ALL_KEYS:
-            keys.append(("Ctrl+J", "new line"))
-        self.query_one("#keys", _Text).show(*_spaced([*keys, ("Ctrl+N", "new chat"), ("Ctrl+Q", "quit")]))
+            keys += [("Ctrl+J", "new line"), ("Ctrl+N", "new chat")]
+        self.query_one("#keys", _Text).show(*_spaced([*keys, ("Ctrl+O", "chats"), ("Ctrl+Q", "quit")]))
 
 
 def _spaced(keys: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -25,8 +25,10 @@ REMARKS = {
 """What is said below a reply that did not simply end, by its reason."""
 
 
-class MessageView(Static):
-    """A settled message."""
+class MessageView(Static, can_focus=True):
+    """A settled message. It gets the focus by keys alone: a click begins to select its text."""
+
+    FOCUS_ON_CLICK: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -113,9 +115,13 @@ class LiveReply(Static):
     ALLOW_SELECT: ClassVar[bool] = False
 
     def __init__(self, *, shown_resets: int = 0, reserve: int = 0) -> None:
-        """`shown_resets` drafts of this reply were seen and taken back; it takes at least `reserve` lines."""
+        """`shown_resets` drafts of this reply were seen and taken back; it takes at least `reserve` lines.
+
+        `entry` is the reply's id in the store, once it has one.
+        """
         self.shown_resets = shown_resets
         self.reserved = reserve
+        self.entry: int | None = None
         self._said: list[str] = []
         self._text = GrowingMarkdown()
         super().__init__(self._document(), markup=False, classes="assistant")

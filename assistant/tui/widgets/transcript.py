@@ -87,6 +87,18 @@ class Transcript(VerticalScroll, can_focus=False):
             self.call_after_refresh(forget_drawn_text)
         self.anchor()
 
+    def go_to(self, entry: int) -> None:
+        """Mark a message, and let the view stay where it is."""
+        view = self._view(entry)
+        if view is not None:
+            self.release_anchor()
+            self.screen.set_focus(view, scroll_visible=False)
+            self.call_after_refresh(self.scroll_to_widget, view, animate=False, top=True)
+
+    def _view(self, entry: int) -> MessageView | None:
+        views = self._messages.query(MessageView).results()
+        return next((view for view in views if view.entry == entry), None)
+
     async def prepend(self, views: Sequence[MessageView]) -> None:
         """Show older messages above, without moving what the reader looks at."""
         self._prepending = True
@@ -132,6 +144,7 @@ class Transcript(VerticalScroll, can_focus=False):
         following = self.following
         reserve = min(max(old.size.height, old.reserved), self.size.height - old.styles.margin.height)
         self._live = LiveReply(shown_resets=old.shown_resets + 1, reserve=reserve)
+        self._live.entry = old.entry
         with self.app.batch_update():
             await self._messages.mount(self._live, after=old)
             await old.remove()

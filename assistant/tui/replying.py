@@ -1,0 +1,225 @@
+"""The half of the chat's screen that shows what the model reports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from textual.message import Message
+from textual.screen import Screen
+
+from assistant.conversation.history import History
+from assistant.conversation.records import Chat, Entry
+from assistant.engine.events import Done, Error, Event, Prefill, Reset, Text
+from assistant.engine.options import GenerateOptions
+from assistant.tui.model_thread import (
+    LeftOut,
+    Loaded,
+    Loader,
+    LoadFailed,
+    Loading,
+    ModelThread,
+    Problem,
+    Replied,
+    Report,
+    Request,
+    Stored,
+)
+from assistant.tui.pace import Pace
+from assistant.tui.widgets.lines import Header, StatusLine
+from assistant.tui.widgets.message import MessageView, Notice
+from assistant.tui.widgets.prompt import Prompt
+from assistant.tui.widgets.transcript import Transcript
+from convert.errors import TakebackError
+
+REDRAWS_A_SECOND = 30
+MESSAGES_A_PAGE = 50
+MESSAGES_ABOVE_A_HIT = 10
+
+
+class ReplyingScreen(Screen[None]):
+    """One chat with its replies."""
+
+    class Reported(Message):
+        """The model's thread has put reports into the queue."""
+
+    def __init__(
+        self, load: Loader, database: Path, model_name: str, options: GenerateOptions | None
+    ) -> None:
+        """`model_name` is shown until the model is loaded."""
+        super().__init__()
+        self._database = database
+        self._model_name = model_name
+        self._history: History | None = None
+        self._chat: int | None = None
+        self._deleted: list[Chat] = []
+        self._request: Request | None = None
+        self._ready = False
+        self._state: tuple[str, str] = ("Starting…", "")
+        self._unseen_resets = 0
+        self._redraws = Pace(self._redraw, REDRAWS_A_SECOND, self.set_timer)
+        self._reports: deque[Report] = deque()
+        self._model = ModelThread(load, self._receive, options)
+
+    # Reports
+
+    def _receive(self, report: Report) -> None:
+        """Queue a report, from the model's thread; the screen is woken only where it does not know of any."""
+        asleep = not self._reports
+        self._reports.append(report)
+        if asleep:
+            self.post_message(self.Reported())
+
+    async def on_replying_screen_reported(self) -> None:
+        """Take all reports that there are, in order."""
+        while self._reports:
+            report = self._reports[0]
+            await self._take(report)
+            # Last, so that a report that comes meanwhile need not wake the screen.
+            self._reports.popleft()
+        self._redraws.soon()
+
+    async def _take(self, report: Report) -> None:
+        match report:
+            case Loading(what, percent):
+                part = f" {percent} %" if percent >= 0 else ""
+                self._show_state(f"{what[:1].upper()}{what[1:]}{part}")
+            case Loaded(info):
+                self._ready = True
+                self._model_name = info.name
+                self.query_one(Header).show_model(info.name, info.contract is not None)
+                self._show_state("Thinking…" if self._request else "Ready")
+                if info.note:
+                    await self._transcript.add(Notice(info.note))
+            case LoadFailed(message):
+                await self._settle(Error(message))
+                await self._transcript.add(Notice(message))
+                self._show_state("No model: what you write is stored, and not answered", "$text-error")
+            case LeftOut(messages):
+                what = "the first message" if messages == 1 else f"the first {messages} messages"
+                text = f"The model no longer sees {what}: the context is full"
+                await self._transcript.add(Notice(text))
+            case Problem(message):
+                await self._transcript.add(Notice(message))
+            case Stored(request, entry):
+                if request is self._request and (live := self._transcript.live) is not None:
+                    live.entry = entry
+            case Replied(request, event):
+                if request is self._request:
+                    await self._reply(event)
+
+    async def _reply(self, event: Event) -> None:
+        match event:
+            case Prefill(done, total):
+                self._show_state(f"Reading {done:,} of {total:,} tokens")
+            case Text(text) if self._transcript.live is not None:
+                self._transcript.live.append(text)
+                if self._state[0] != "Writing…":
+                    self._show_state("Writing…")
+            case Reset():
+                if event.shown_chars or event.shown_prefill_chars:
+                    await self._transcript.take_back()
+                else:
+                    self._unseen_resets += 1
+                self._show_state("Thinking…")
+            case Done() | Error():
+                await self._settle(event)
+
+    async def _settle(self, event: Done | Error) -> None:
+        """Finish the reply on the screen; the model's thread has it in the store."""
+        if self._request is None or (live := self._transcript.live) is None:
+            return
+        self._request = None
+        self._show_keys()
+        if isinstance(event, Error):
+            self._show_state("Unfinished" if live.said else "No reply", "$text-error")
+            seen, views = live.shown_resets, []
+            if live.said:  # it stays, as it does in the store
+                views = [
+                    MessageView.of_model(
+                        live.said, reason="error", resets=seen, shown_resets=seen, entry=live.entry
+                    )
+                ]
+            await self._transcript.settle(*views, Notice(event.message))
+            return
+        view = MessageView.of_model(
+            event.text,
+            reason=event.reason,
+            resets=event.resets,
+            shown_resets=live.shown_resets,
+            entry=live.entry,
+        )
+        await self._transcript.settle(view)
+        word = {"cancelled": "Stopped", "reset_limit": "Taken back"}.get(event.reason, "Ready")
+        speed = f" · {event.tokens_per_s:.1f} tokens/s" if event.tokens_per_s else ""
+        self._show_state(word + speed)
+
+    # What is seen
+
+    async def _ask(self, request: Request) -> None:
+        """Ask the model for a reply."""
+        self._unseen_resets = 0
+        self._request = request
+        self._model.submit(request)
+        await self._transcript.begin_reply()
+        self._transcript.anchor()
+        if self._ready:
+            self._show_state("Thinking…")
+        self._show_keys()
+
+    async def _show_chat(self, chat: int, message: int | None = None) -> None:
+        """Show a chat at its end, or where a message of it is. A reply that is being written stops.
+
+        Raises:
+            TakebackError: it cannot be read.
+        """
+        if self._history is None:
+            return
+        if message is not None:
+            await asyncio.to_thread(self._history.show_branch, message)
+        limit = MESSAGES_A_PAGE if message is None else -1
+        entries = await asyncio.to_thread(self._history.entries, chat, limit=limit)
+        if self._request is not None:
+            self._model.cancel(self._request)
+            self._request = None
+        self._chat = chat
+        await self._show_entries(_from(entries, message))
+        if message is not None:
+            self._transcript.go_to(message)
+        self._show_keys()
+
+    async def _show_entries(self, entries: Sequence[Entry]) -> None:
+        await self._transcript.show([MessageView.of_entry(entry) for entry in entries])
+
+    @property
+    def _transcript(self) -> Transcript:
+        return self.query_one(Transcript)
+
+    @property
+    def _prompt(self) -> Prompt:
+        return self.query_one(Prompt)
+
+    def _redraw(self) -> None:
+        if (live := self._transcript.live) is not None:
+            live.redraw()
+
+    def _show_state(self, text: str, style: str = "") -> None:
+        self._state = (text, style)
+        unseen = self._unseen_resets
+        count = f" · {unseen} unseen draft{'s' * (unseen > 1)} taken back" if unseen else ""
+        self.query_one(StatusLine).show_state(text + count, style)
+
+    def _show_problem(self, error: TakebackError) -> None:
+        """Say in the status line that something could not be done."""
+        self._show_state(str(error), "$text-error")
+
+    def _show_keys(self) -> None:
+        self.query_one(StatusLine).show_keys(writing=self._request is not None, width=self.size.width)
+
+
+def _from(entries: list[Entry], message: int | None) -> list[Entry]:
+    """The entries from a little before a message on; all where it is not among them."""
+    places = [place for place, entry in enumerate(entries) if entry.id == message]
+    return entries[max(0, places[0] - MESSAGES_ABOVE_A_HIT) :] if places else entries
