@@ -19,7 +19,7 @@ from convert.gguf_header import TYPE_NUMBERS, TypedValue, ValueType, read_header
 from convert.merge import OutputTensor
 from convert.plan import Plan, bits, plan, typed
 from convert.progress import Progress, silent
-from convert.quantize import FILE_TYPES, PROTECTING, quantize
+from convert.quantize import FILE_TYPES, NEED_IMPORTANCE, PROTECTING, quantize
 from convert.reset_token import ResetContract, contract_metadata
 from convert.source_digest import SourceDigest
 from convert.untrusted import clean_line
@@ -100,6 +100,8 @@ def convert(
 
 
 def _check_types(file_type: str, protect: str | None) -> None:
+    if file_type in NEED_IMPORTANCE:
+        raise TakebackError(f"the type {file_type} needs measured importances of the weights; take another")
     if file_type not in FILE_TYPES:
         raise TakebackError(
             f"the type {clean_line(file_type[:40])} is not known; known: {', '.join(FILE_TYPES)}"
