@@ -7,10 +7,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from types import FrameType
 
 from assistant.ask_output import JsonOutput, Output, RunningOutput, StatusLine, TerminalOutput, WholeOutput
 from assistant.engine.events import Done, Error, Event, Prefill, Reset
+from assistant.engine.grammar import read_grammar_file
 from assistant.engine.message import Message, load_messages
 from assistant.engine.options import GenerateOptions, LoadOptions, generate_options, load_options
 from assistant.engine.session import Session
@@ -53,6 +55,7 @@ def _answer(args: argparse.Namespace) -> int:
         reply = generate_options(settings, prefill=args.prefill, show_discarded=args.show_discarded)
     except TakebackError as error:
         raise UsageError(str(error)) from error
+    reply = replace(reply, grammar=_grammar(args))
     messages = _messages(args, settings)
     plain = bool(settings.plain) or os.environ.get("TERM") == "dumb"
     output = _output(args, plain=plain)
@@ -78,6 +81,12 @@ def _messages(args: argparse.Namespace, settings: Settings) -> list[Message]:
         raise UsageError("there is nothing to ask; give TEXT or standard input")
     system = [Message("system", settings.system)] if settings.system else []
     return [*system, Message("user", text)]
+
+
+def _grammar(args: argparse.Namespace) -> str:
+    """The grammar that the reply must follow; none where nothing asks for one."""
+    path = args.grammar or args.json_schema
+    return read_grammar_file(path, schema=args.grammar is None) if path else ""
 
 
 def _read_input() -> str:

@@ -16,6 +16,13 @@ def add_arguments_ask(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prefill", default="", metavar="P", help="the reply's beginning, as if the model had written it"
     )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--grammar", type=Path, metavar="FILE", help="the reply must follow this grammar, in GBNF"
+    )
+    form.add_argument(
+        "--json-schema", type=Path, metavar="FILE", help="the reply must be JSON that this schema allows"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one event a line, as JSON, on standard output")
     output.add_argument(

@@ -43,7 +43,8 @@ c.llama_log_set(_remember, ctypes.c_void_p(0))
 _backend = threading.Lock()
 
 
-def _last_error() -> str:
+def last_error() -> str:
+    """What llama.cpp last said of a failure, in brackets after a space; or nothing."""
     return f" ({_log[-1]})" if _log else ""
 
 
@@ -76,7 +77,7 @@ class Model:
         if stopped:
             raise stopped[0]
         if not handle:
-            raise TakebackError(f"{path}: llama.cpp cannot load it{_last_error()}")
+            raise TakebackError(f"{path}: llama.cpp cannot load it{last_error()}")
         self.handle: Any = handle
         self.free = weakref.finalize(self, c.llama_model_free, handle)
         self.vocab: Any = c.llama_model_get_vocab(handle)
@@ -122,7 +123,7 @@ class Context:
         handle = c.llama_init_from_model(model.handle, params)
         if not handle:
             raise TakebackError(
-                f"not enough memory for a context of {n_ctx:,} tokens{_last_error()}; lower --ctx"
+                f"not enough memory for a context of {n_ctx:,} tokens{last_error()}; lower --ctx"
             )
         self.handle: Any = handle
         self.free = weakref.finalize(self, c.llama_free, handle)
@@ -175,7 +176,7 @@ class Context:
         if code == _NO_SLOT:
             raise TakebackError("the context is full; shorten the conversation or raise --ctx")
         if code != 0:
-            raise TakebackError(f"llama.cpp failed to decode (code {code}){_last_error()}")
+            raise TakebackError(f"llama.cpp failed to decode (code {code}){last_error()}")
 
     def logits(self, index: int = -1) -> Logits:
         """The logits of one token of the last decode, [n_vocab], to read and to write.
@@ -244,6 +245,14 @@ class Context:
         buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
         read = c.llama_state_seq_set_data_ext(self.handle, buffer, len(state), 0, flags)
         return bool(read == len(state))
+
+
+class Owned:
+    """A sampler that no chain owns, freed with this object or before."""
+
+    def __init__(self, handle: Any) -> None:  # noqa: ANN401 (a handle)
+        self.handle = handle
+        self.free = weakref.finalize(self, c.llama_sampler_free, handle)
 
 
 def _suppressed(vocab: Any) -> tuple[int, ...]:  # noqa: ANN401 (a handle)

@@ -37,7 +37,7 @@ class GenerateOptions:
     models fall into; 1 is none. Temperature 0 takes the most likely token, after the penalty. The others are
     off at 0: `dry` lowers what would repeat a run of tokens, by this strength; `xtc` is the chance at each
     token that the likeliest are left out; `mirostat` aims at a surprise of so many bits a token, in place of
-    top-k, top-p and min-p.
+    top-k, top-p and min-p. `grammar` is GBNF text that the reply must follow; it never holds up a reset.
     """
 
     seed: int | None = None
@@ -56,6 +56,7 @@ class GenerateOptions:
     dry: float = 0.0
     xtc: float = 0.0
     mirostat: float = 0.0
+    grammar: str = ""
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

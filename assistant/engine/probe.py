@@ -56,7 +56,7 @@ def probe(path: Path, header: GGUFHeader, progress: Progress | None = None) -> N
 
 
 def _work(request: Json, step: Callable[[int, int], None]) -> Json:
-    _limit(request["memory"], request["seconds"])
+    limit(request["memory"], request["seconds"])
     os.environ.update(_SINGLE)
     # Only now what is large, and what reads the file.
     from assistant.engine.libllama import Context, Model  # noqa: PLC0415
@@ -75,8 +75,11 @@ def _work(request: Json, step: Callable[[int, int], None]) -> Json:
     return {"error": None}
 
 
-def _limit(memory: int, seconds: int) -> None:
-    """Bound this process; where a system knows no such limit, the parent's deadline has to do."""
+def limit(memory: int, seconds: int) -> None:
+    """Bound this process: bytes of address space, seconds of processor time.
+
+    Where a system knows no such limit, the parent's deadline has to do.
+    """
     if sys.platform == "win32":
         return
     import resource  # noqa: PLC0415 (Windows has none)

@@ -3,12 +3,12 @@
 import ctypes
 import hashlib
 import math
-import weakref
 from typing import Any
 
 from llama_cpp import llama_cpp as c
 
-from assistant.engine.libllama import Context, Logits
+from assistant.engine.constraint import Constraint
+from assistant.engine.libllama import Context, Logits, Owned
 from assistant.engine.options import GenerateOptions
 from convert.errors import TakebackError
 
@@ -45,15 +45,18 @@ def stream_seed(seed: int, resets: int, use: str = "") -> int:
 
 
 class Sampler:
-    """Samples from a context's last logits by the user's options."""
+    """Samples from a context's last logits by the user's options, and within a grammar if there is one."""
 
-    def __init__(self, context: Context, options: GenerateOptions, seed: int) -> None:
+    def __init__(
+        self, context: Context, options: GenerateOptions, seed: int, constraint: Constraint | None = None
+    ) -> None:
         self._context = context
+        self._constraint = constraint
         self._options = options
         self._seed = seed
         # It goes through the whole vocabulary for its breakers: once, and each chain gets a copy.
-        self._dry = _Owned(_dry(context, options.dry)) if options.dry else None
-        self._chain = _Owned(None)
+        self._dry = Owned(_dry(context, options.dry)) if options.dry else None
+        self._chain = Owned(None)
         self.restart(0)
 
     def close(self) -> None:
@@ -61,14 +64,18 @@ class Sampler:
         self._chain.free()
         if self._dry:
             self._dry.free()
+        if self._constraint:
+            self._constraint.close()
 
     def restart(self, resets: int, *, least_temperature: float = 0.0) -> None:
         """Go back to the reply's start: the state of a new chain, with the random streams of this reset.
 
         Nothing of the prompt is in the state, so a new chain is the same as one rolled back.
         """
+        if self._constraint:
+            self._constraint.restart()
         self._chain.free()
-        self._chain = _Owned(c.llama_sampler_chain_init(c.llama_sampler_chain_default_params()))
+        self._chain = Owned(c.llama_sampler_chain_init(c.llama_sampler_chain_default_params()))
         for part in self._parts(resets, max(self._options.temperature, least_temperature)):
             c.llama_sampler_chain_add(self._chain.handle, part)
 
@@ -110,7 +117,9 @@ class Sampler:
         return [*parts, c.llama_sampler_init_dist(seed)]
 
     def accept(self, token: int) -> None:
-        """Count a token that was not sampled as one of the reply: a prefilled one."""
+        """Count a token as one of the reply. Raises TakebackError if it does not fit the grammar."""
+        if self._constraint:
+            self._constraint.accept(token)
         c.llama_sampler_accept(self._chain.handle, token)
 
     def logits(self) -> Logits:
@@ -119,16 +128,12 @@ class Sampler:
 
     def sample(self) -> int:
         """Choose the token after the last decode, and count it as one of the reply."""
-        self._context.logits()  # llama.cpp ends the process where there are none
+        logits = self._context.logits()  # llama.cpp ends the process where there are none
+        if self._constraint:
+            token = self._constraint.choose(logits, self._chain.handle)
+            self.accept(token)
+            return token
         return int(c.llama_sampler_sample(self._chain.handle, self._context.handle, -1))
-
-
-class _Owned:
-    """A sampler that no chain owns, freed with this object or before."""
-
-    def __init__(self, handle: Any) -> None:  # noqa: ANN401 (a handle)
-        self.handle = handle
-        self.free = weakref.finalize(self, c.llama_sampler_free, handle)
 
 
 def _dry(context: Context, strength: float) -> Any:  # noqa: ANN401 (a handle)

@@ -8,8 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from assistant.engine.constraint import Constraint
 from assistant.engine.events import Error, Event
 from assistant.engine.generate import ResetRule, generate
+from assistant.engine.grammar import check_grammar
 from assistant.engine.libllama import Context, Model
 from assistant.engine.memory import Memory
 from assistant.engine.message import Message, check_messages
@@ -132,7 +134,7 @@ class Session:
             prefill = self.template.content(options.prefill, prompt) if options.prefill else []
             seed = secrets.randbits(32) if options.seed is None else options.seed
             contract = self.info.contract
-            sampler = Sampler(self.context, options, seed)
+            sampler = Sampler(self.context, options, seed, self._constraint(options.grammar))
             reply = Reply(
                 hold_back=self._hold_back(options),
                 max_tokens=options.max_tokens,
@@ -151,6 +153,13 @@ class Session:
                 sampler.close()
         except TakebackError as error:
             yield Error(clean_line(str(error)))
+
+    def _constraint(self, grammar: str) -> Constraint | None:
+        """What holds a reply to the grammar; None where there is none."""
+        if not grammar:
+            return None
+        check_grammar(grammar)
+        return Constraint(self.vocabulary, grammar)
 
     def _hold_back(self, options: GenerateOptions) -> int:
         """How many tokens the screen lags: none for a model that cannot take back."""

@@ -10,7 +10,7 @@ from assistant.engine.libllama import Model
 from convert.errors import TakebackError
 from convert.gguf_header import GGUFHeader
 
-_USER_DEFINED = 1 << 4  # LLAMA_TOKEN_ATTR_USER_DEFINED
+_UNKNOWN, _CONTROL, _USER_DEFINED = 1 << 0, 1 << 3, 1 << 4  # LLAMA_TOKEN_ATTR_…
 
 
 class Vocabulary:
@@ -18,7 +18,7 @@ class Vocabulary:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._vocab = model.vocab
+        self.handle = self._vocab = model.vocab
         self._pieces: dict[int, bytes] = {}
         self.size = model.n_vocab
         self.puts_space = b"".join(map(self.piece, self.tokenize("a"))) == b" a"
@@ -88,6 +88,15 @@ class Vocabulary:
     def adds_bos(self) -> bool:
         """Whether a sequence must start with `bos`."""
         return bool(c.llama_vocab_get_add_bos(self._vocab)) and self.bos is not None
+
+    @cached_property
+    def unseen(self) -> frozenset[int]:
+        """Tokens that no reader gets to see and that do not end a reply: control tokens and the unknown one."""
+        return frozenset(
+            token
+            for token in range(self.size)
+            if c.llama_vocab_get_attr(self._vocab, token) & (_UNKNOWN | _CONTROL) and not self.is_end(token)
+        )
 
     @cached_property
     def markers(self) -> tuple[str, ...]:

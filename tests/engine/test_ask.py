@@ -91,6 +91,19 @@ def test_messages_from_a_file(command, tmp_path) -> None:
     assert done.returncode == 1 and "role" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_reply_within_a_schema_or_a_grammar(command, tmp_path) -> None:
+    schema, grammar = tmp_path / "schema.json", tmp_path / "grammar.gbnf"
+    schema.write_text('{"type": "object", "properties": {"big": {"type": "boolean"}}, "required": ["big"]}')
+    done = run(command, "Is the sea big?", "--json-schema", str(schema), "--max-tokens", "40")
+    assert done.returncode == 0 and isinstance(json.loads(done.stdout)["big"], bool)
+    grammar.write_text("root ::= answer")
+    done = run(command, "Is the sea big?", "--grammar", str(grammar), "--json")
+    assert done.returncode == 1 and "Undefined rule identifier 'answer'" in events(done)[-1]["message"]
+    assert "Traceback" not in done.stderr
+    done = run(command, "Hi", "--grammar", str(grammar), "--json-schema", str(schema))
+    assert done.returncode == 2
+
+
 def test_too_many_resets_withhold_the_reply(command) -> None:
     done = run(command, "Hi", *ALWAYS, "--max-resets", "2", "--json")
     assert done.returncode == 0

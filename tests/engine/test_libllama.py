@@ -18,7 +18,7 @@ def test_only_errors_explain_a_failure() -> None:
     libllama._log.clear()
     libllama._remember(3, b"a warning", None)
     libllama._remember(4, b"an error\n", None)
-    assert libllama._last_error() == " (an error)"
+    assert libllama.last_error() == " (an error)"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such file names")
