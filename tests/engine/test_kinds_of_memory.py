@@ -123,6 +123,19 @@ def test_a_window_says_yes_and_is_wrong(tmp_path) -> None:
     assert np.abs(found - wanted).max() > 100 * TOLERANCE
 
 
+def test_a_follow_up_reads_only_its_own_tokens(kind, monkeypatch) -> None:
+    """After a reply with a reset, whatever the memory."""
+    context, prompt = kind(), PROMPTS["longer"]
+    memory = Memory(context)
+    _, reply = reply_with_a_reset(context, memory, prompt, 40, "rewind")
+    counts: list[int] = []
+    decode = context.decode
+    monkeypatch.setattr(context, "decode", lambda ids, **kw: (counts.append(len(ids)), decode(ids, **kw)))
+    follow_up = [*prompt, *reply, 7, 8, 9]
+    read(memory, follow_up[memory.hold(follow_up) :])
+    assert counts == [3]
+
+
 @pytest.mark.parametrize("marked", [True, False])
 def test_an_edit_far_back_reads_no_more_than_the_memory_needs(kind, marked) -> None:
     """What is before the edit stays, or in a memory that cannot be truncated what is before the last mark."""
