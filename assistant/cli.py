@@ -43,6 +43,9 @@ COMMANDS = {
     "evaluate": _command("evals.cli", "evaluate", "measure what a model takes back, and what it should not"),
     "attack": _command("evals.attacks.cli", "attack", "attack a model with resets and without"),
     "bench": _command("evals.cli", "bench", "measure how fast it all is on this machine"),
+    "serve": _command(
+        "assistant.serve.cli", "serve", "a local OpenAI-compatible endpoint (needs the extra serve)"
+    ),
 }
 
 _DESCRIPTION = """\

@@ -1,0 +1,1 @@
+"""`takeback serve`: a local endpoint that programs made for OpenAI's chat completions can talk to."""

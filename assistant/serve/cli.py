@@ -1,0 +1,98 @@
+"""The arguments of `takeback serve`."""
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+
+from convert.errors import TakebackError
+
+_ABOUT = """\
+What was sent cannot be unsaid. So a reply is sent when it is done, and a client that streams hears meanwhile
+that it is being written. --stream-early, or "takeback": {"stream": "settled"} in a request, streams text once
+it is no longer held back; if the model takes it back after all, a chunk says so, and finish_reason is
+content_filter.
+
+There is one model with one context: requests are answered one after the other, in the order in which they
+came, and not batched. Nothing of a request is logged or kept on the disk.
+"""
+
+
+def add_arguments_serve(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `takeback serve`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _ABOUT
+    where = parser.add_argument_group("where, and for whom")
+    where.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="H",
+        help="default 127.0.0.1, this machine alone; anything else needs a token. There is no TLS: across a "
+        "network put a proxy in front that has it",
+    )
+    where.add_argument("--port", type=_port, default=8421, metavar="N", help="default 8421; 0: any free one")
+    where.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="who does not send the token in it is refused; or the variable TAKEBACK_TOKEN",
+    )
+    where.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME[:PORT]",
+        help="a further Host header to answer to, as of a proxy in front; can be given again",
+    )
+    where.add_argument(
+        "--queue", type=_queue, default=8, metavar="N", help="requests that may wait; default 8"
+    )
+    where.add_argument(
+        "--stream-early", action="store_true", help="streams get text before the reply is done, see below"
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", metavar="M", help="a GGUF file, or a name that takeback models lists")
+    model.add_argument("--ctx", type=int, metavar="N", help="the context's length in tokens")
+    model.add_argument("--threads", type=int, metavar="N", help="threads; default: the physical cores")
+    model.add_argument("--gpu-layers", type=int, metavar="N", help="layers to put on a GPU; -1: all")
+    model.add_argument(
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="the longest reply, where a request does not say; default: what fits",
+    )
+    resets = parser.add_argument_group("taking back")
+    resets.add_argument(
+        "--reset-token", metavar="T", help="the reset token's text, if the file does not say it"
+    )
+    resets.add_argument(
+        "--after-reset", choices=("rewind", "keep", "off"), help="as in takeback ask; default: as trained"
+    )
+    resets.add_argument("--reset-bias", type=float, metavar="B", help="added to the reset token's logit")
+    resets.add_argument("--max-resets", type=int, metavar="N", help="one more ends the reply; default 4")
+    resets.add_argument(
+        "--hold-back", type=int, metavar="N", help="tokens by which a stream of settled text lags behind"
+    )
+
+
+def run_serve(args: argparse.Namespace) -> int:
+    """Run `takeback serve`. Raises TakebackError where the extra is not installed."""
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise TakebackError(f"serving needs {missing[0]}: pip install 'takeback[serve]'")
+    from assistant.serve.serve import serve
+
+    return serve(args)
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65_535:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 65535, not {value}")
+    return value
+
+
+def _queue(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 1_000:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 1000, not {value}")
+    return value
