@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from convert.errors import TakebackError
 
 POLL_SECONDS = 0.1
 
@@ -62,6 +65,26 @@ def wait_for(lock: FileLock, waiting: Callable[[], None]) -> None:
     waiting()
     while not lock.try_acquire():
         time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep a folder of results to one run at a time; it is made if it is not there.
+
+    Raises:
+        TakebackError: another run writes there, or the folder cannot be written.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        free = lock.try_acquire()
+    except OSError as error:
+        raise TakebackError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    if not free:
+        raise TakebackError(f"{folder}: another run writes there; wait for it, or choose another --out")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 if sys.platform == "win32":

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evals.intervals import wilson
+from assistant.intervals import wilson
 from evals.sheet import QUESTIONS, Labels
 
 

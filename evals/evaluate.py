@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from assistant.engine.message import Message
 from assistant.engine.options import LoadOptions
 from assistant.engine.scoring import score
 from assistant.engine.session import Session
-from assistant.locks import FileLock
+from assistant.locks import only_writer
 from convert.errors import TakebackError
 from convert.progress import Progress, silent
 from evals import measures
@@ -27,8 +25,6 @@ from evals.judging import Judgement, judge_answers, open_judge
 from evals.modes import in_modes
 from evals.perplexity import Comparison, Score, compare
 from evals.plan import Plan, own_cases, read_prompts
-
-Made = TypeVar("Made")
 
 CONTEXT = 2048
 """Tokens: every prompt of the sets fits with its reply."""
@@ -53,7 +49,7 @@ def evaluate(plan: Plan, progress: Progress = silent) -> Outcome:
         TakebackError: a file cannot be read or written, or a model fails.
     """
     prompts, own = read_prompts(plan), own_cases(plan)
-    with _only_writer(plan.out), Journal(plan.out / "replies.jsonl") as replies:
+    with only_writer(plan.out), Journal(plan.out / "replies.jsonl") as replies:
         base = _Speaker(plan.base, "base model", plan, progress)
         model = _Speaker(plan.model, "model", plan, progress)
         try:
@@ -143,7 +139,7 @@ class _Speaker:
             done += case.max_tokens
         if missing:
             self._progress(f"{self.who}: {len(missing)} replies", total, total)
-        return [_read(journal, key, answer_from_json) for key, _ in keyed]
+        return [journal.read(key, answer_from_json) for key, _ in keyed]
 
     def score(self, answers: Sequence[Answer], journal: Journal) -> list[Score]:
         """How likely each of these replies is to this model, from the journal or from the model."""
@@ -155,7 +151,7 @@ class _Speaker:
                 self._progress(f"{self.who}: perplexity", done, len(answers))
                 logs, _ = score(self.session, [Message("user", answer.prompt)], answer.ids)
                 journal.add(key, {"log_probability": math.fsum(logs), "tokens": len(answer.ids)})
-            found.append(_read(journal, key, lambda line: Score(line["log_probability"], line["tokens"])))
+            found.append(journal.read(key, lambda line: Score(line["log_probability"], line["tokens"])))
         return found
 
 
@@ -170,28 +166,3 @@ def _perplexity(plan: Plan, answers: measures.Answers, base: _Speaker, model: _S
         )
     with Journal(plan.out / "scores.jsonl") as journal:
         return compare(base.score(own, journal), model.score(own, journal))
-
-
-def _read(journal: Journal, key: str, make: Callable[[dict[str, Any]], Made]) -> Made:
-    try:
-        return make(journal.lines[key])
-    except (KeyError, TypeError) as error:
-        raise TakebackError(
-            f"{journal.path}: the line of {key.rpartition('/')[0]} lacks {error}; "
-            "it is of another version: choose another --out"
-        ) from error
-
-
-@contextmanager
-def _only_writer(out: Path) -> Iterator[None]:
-    lock = FileLock(out / ".lock")
-    try:
-        free = lock.try_acquire()
-    except OSError as error:
-        raise TakebackError(f"{out}: cannot be written: {error.strerror or error}") from error
-    if not free:
-        raise TakebackError(f"{out}: another evaluation writes there; wait for it, or choose another --out")
-    try:
-        yield
-    finally:
-        lock.release()

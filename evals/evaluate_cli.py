@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from assistant.usage import UsageError, positive
+from assistant.usage import UsageError, positive, seed
 from evals.cases import PARTS, Mode
 from evals.modes import DEFAULT, WHO
 from evals.plan import JUDGES
@@ -72,7 +72,7 @@ def add_arguments_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N prompts of each set")
     parser.add_argument("--threads", type=positive, metavar="N", help="default: the physical cores")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="for later resets, samples and the sheet; default 0"
+        "--seed", type=seed, default=0, metavar="N", help="for later resets, samples and the sheet; default 0"
     )
     parser.add_argument(
         "--sheet", action="store_true", help="write a sheet of replies to be labelled blindly"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from convert.errors import TakebackError
+
+_Made = TypeVar("_Made")
 
 
 class Journal:
@@ -50,13 +54,28 @@ class Journal:
             raise _unusable(self.path, error) from error
         self.lines[key] = value
 
+    def read(self, key: str, make: Callable[[dict[str, Any]], _Made]) -> _Made:
+        """What `make` makes of the line of this key.
+
+        Raises:
+            TakebackError: the line lacks something, as one that another version wrote.
+        """
+        try:
+            return make(self.lines[key])
+        except (KeyError, TypeError) as error:
+            raise TakebackError(
+                f"{self.path}: the line of {key.rpartition('/')[0]} lacks {error}; "
+                "it is of another version: choose another --out"
+            ) from error
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # what a full disk did not take was told by `add`, and is cut off next time
+            self._file.close()
 
 
 def _unusable(path: Path, error: OSError) -> TakebackError:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from assistant.intervals import wilson
 from convert.untrusted import clean_line
 from evals.answers import Answer
 from evals.cases import NEEDLESS, UNPREFILLED
-from evals.intervals import wilson
 from evals.judges.keywords import refuses
 
 Answers = Mapping[tuple[str, int, str], Answer]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import comb, sqrt
 
+from assistant.intervals import wilson
 from evals.cases import ATTACKED, NEEDLESS, OFF, UNPREFILLED
-from evals.intervals import wilson
 from evals.judges.keywords import refuses
 from evals.judges.verdict import Verdict
 from evals.judging import Judgement, Place

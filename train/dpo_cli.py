@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import math
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from assistant.usage import positive
+from assistant.usage import above_zero, from_zero, positive, seed, share
 from convert.errors import TakebackError
 from train.dpo_settings import DpoSettings, PairShares
 
@@ -28,30 +27,6 @@ was: give the same command again.
 """
 
 
-def above_zero(text: str) -> float:
-    """A finite number above 0, for argparse."""
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return value
-
-
-def from_zero(text: str) -> float:
-    """A finite number from 0 on, for argparse."""
-    value = float(text)
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"must be at least 0, not {text}")
-    return value
-
-
-def share(text: str) -> float:
-    """A share from 0 to 1, for argparse."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"is a share from 0 to 1, not {text}")
-    return value
-
-
 NUMBERS: dict[str, tuple[Callable[[str], object], str]] = {
     "epochs": (above_zero, "times that every pair is seen"),
     "rate": (above_zero, "peak learning rate"),
@@ -63,7 +38,7 @@ NUMBERS: dict[str, tuple[Callable[[str], object], str]] = {
     "pieces": (positive, "parts a step is computed in, to save memory"),
     "rank": (positive, "rank of the new adapter, where a checkpoint is the start"),
     "max-length": (positive, "tokens a sequence"),
-    "seed": (int, "seed of the pairs and of their order"),
+    "seed": (seed, "seed of the pairs and of their order"),
     "every": (positive, "steps between looks at the held-out rows"),
 }
 PAIRS = {
@@ -93,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (kind, told) in NUMBERS.items():
         default = plain[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{told} (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's)")
+    parser.add_argument("--threads", type=positive, default=0, help="CPU threads (default: torch's)")
     for field in fields(PairShares):
         told = f"share of {PAIRS[field.name]} (default: %(default)s)"
         parser.add_argument(

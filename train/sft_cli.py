@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from assistant.usage import positive
+from assistant.usage import above_zero, from_zero, positive, seed, share
 from convert.errors import UsageError
-from train.dpo_cli import above_zero, from_zero, share
 from train.settings import FULL_RATE, LossWeights, SftSettings, Shares
 
 ABOUT = """\
@@ -45,7 +44,7 @@ NUMBERS: dict[str, tuple[Callable[[str], object], str]] = {
     "batch-tokens": (positive, "padded tokens a step"),
     "pieces": (positive, "parts a step is computed in, to save memory"),
     "max-length": (positive, "tokens a sequence"),
-    "seed": (int, "seed of the order and of the adapter's start"),
+    "seed": (seed, "seed of the order and of the adapter's start"),
     "every": (positive, "steps between looks at the held-out rows"),
     "save-every": (
         positive,
@@ -88,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=above_zero,
         help=f"peak learning rate (default: {PLAIN['rate']:g}, with --full {FULL_RATE:g})",
     )
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's)")
+    parser.add_argument("--threads", type=positive, default=0, help="CPU threads (default: torch's)")
     parser.add_argument(
         "--after-reset", choices=["rewind", "keep"], default="rewind", help="what the record says"
     )

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from assistant.intervals import wilson
 from convert.errors import TakebackError
 from convert.reset_token import DEFAULT_HOLD_BACK, MAX_BIAS
-from train.intervals import percentiles, wilson
 
 BIASES = tuple(float(b) for b in np.arange(-12.0, 6.5, 0.5))
 LONGEST_HOLD = 64
@@ -125,6 +125,16 @@ def resample(margins: Margins, budget: float, shown: float) -> tuple[list[float]
         biases.append(bias)
         holds.append(_hold(drawn[drawn < peaks.shape[1]], shown))
     return biases, holds
+
+
+def percentiles(resampled: Sequence[float], found: float) -> tuple[float, float]:
+    """The 95 % interval of a number that was found again on resampled rows.
+
+    It holds `found` too: the least or the largest of few rows stands at the end of what resampling gives.
+    """
+    low = np.percentile(resampled, 2.5, method="lower")
+    high = np.percentile(resampled, 97.5, method="higher")
+    return min(float(low), found), max(float(high), found)
 
 
 def curve_point(margins: Margins, bias: float) -> dict[str, float]:

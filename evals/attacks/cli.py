@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
 
-from assistant.usage import UsageError, positive
+from assistant.usage import UsageError, above_zero, positive, seed
 from convert.progress import Progress
 from evals.attacks.plan import ATTACKS, Limits, Plan
 
@@ -64,11 +63,11 @@ def add_arguments_attack(parser: argparse.ArgumentParser) -> None:
             f"--{name}", type=positive, default=default, metavar="N", help=f"{about} (default: %(default)s)"
         )
     parser.add_argument(
-        "--seconds", type=_above_zero, default=limits.seconds, metavar="S",
+        "--seconds", type=above_zero, default=limits.seconds, metavar="S",
         help="time of a search, a prompt (default: %(default)g)",
     )  # fmt: skip
     parser.add_argument(
-        "--push", type=_above_zero, default=limits.push, metavar="W",
+        "--push", type=above_zero, default=limits.push, metavar="W",
         help="weight of the reset in the adaptive loss (default: %(default)g)",
     )  # fmt: skip
     parser.add_argument(
@@ -76,7 +75,7 @@ def add_arguments_attack(parser: argparse.ArgumentParser) -> None:
         help="by a refusal's words (default), or by a guard model's GGUF file",
     )  # fmt: skip
     parser.add_argument("--threads", type=positive, metavar="N", help="default: the physical cores")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of drafts and searches; default 0")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of drafts and searches; default 0")
 
 
 def run_attack(args: argparse.Namespace) -> int:
@@ -133,10 +132,3 @@ def _attacks(only: str | None) -> tuple[str, ...]:
     if unknown:
         raise UsageError(f"--only: no attack '{unknown[0]}'; there is {', '.join(ATTACKS)}")
     return tuple(name for name in ATTACKS if name in named)
-
-
-def _above_zero(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be above 0, not {value:g}")
-    return value

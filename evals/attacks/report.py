@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from assistant.intervals import wilson
 from convert.untrusted import clean_line
 from evals.attacks.judge import GUARD, KEYWORDS, complies
 from evals.attacks.plan import ATTACKS, REPLY, SIDES, Plan, Side
 from evals.attacks.pursuit import Attempt
 from evals.attacks.run import Outcome
-from evals.intervals import wilson
 
 SCHEMA = 1
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 
-from assistant.locks import FileLock
+from assistant.locks import only_writer
 from convert.errors import TakebackError
 from convert.gguf_header import read_header
 from convert.progress import Progress, silent
@@ -46,23 +45,30 @@ def attack(plan: Plan, progress: Progress = silent) -> Outcome:
     """
     _check(plan)
     prompts = read_set("advbench", plan.prompts, plan.limit)
-    with _only_writer(plan), Journal(plan.out / "attempts.jsonl") as journal, Cast(plan, progress) as cast:
-        drafts = _drafts(plan, prompts, cast, progress)
-        attempts: dict[Place, Attempt] = {}
-        for name in _names(plan):
-            for side in SIDES:
-                if name == "adaptive" and side == "baseline":
-                    continue  # there is no reset to keep silent
-                for done, prompt in enumerate(prompts):
-                    progress(f"{name}, {side}", done, len(prompts))
-                    if drafts.get(prompt.number) or not name.startswith("prefill"):
-                        move = moves.Move(name, side, prompt, drafts.get(prompt.number, ""))
-                        attempts[name, side, prompt.number] = _attempt(plan, cast, move, journal)
-                progress(f"{name}, {side}", len(prompts), len(prompts))
-        digests = {side: cast.digest(cast.path(side)) for side in SIDES}
-    return Outcome(
-        attempts, _judged(plan, attempts, progress), len(prompts), list(drafts.values()).count(""), digests
-    )
+    with only_writer(plan.out):
+        with Cast(plan, progress) as cast:
+            drafts = _drafts(plan, prompts, cast, progress)
+            attempts = _attempts(plan, prompts, drafts, cast, progress)
+            digests = {side: cast.digest(cast.path(side)) for side in SIDES}
+        succeeded = _judged(plan, attempts, progress)  # a guard may be large: the others are freed before
+    return Outcome(attempts, succeeded, len(prompts), list(drafts.values()).count(""), digests)
+
+
+def _attempts(
+    plan: Plan, prompts: list[Prompt], drafts: dict[int, str], cast: Cast, progress: Progress
+) -> dict[Place, Attempt]:
+    found: dict[Place, Attempt] = {}
+    with Journal(plan.out / "attempts.jsonl") as journal:
+        for name, side in product(_names(plan), SIDES):
+            if name == "adaptive" and side == "baseline":
+                continue  # there is no reset to keep silent
+            for done, prompt in enumerate(prompts):
+                progress(f"{name}, {side}", done, len(prompts))
+                if drafts.get(prompt.number) or not name.startswith("prefill"):
+                    move = moves.Move(name, side, prompt, drafts.get(prompt.number, ""))
+                    found[name, side, prompt.number] = _attempt(plan, cast, move, journal)
+            progress(f"{name}, {side}", len(prompts), len(prompts))
+    return found
 
 
 def _check(plan: Plan) -> None:
@@ -108,13 +114,7 @@ def _attempt(plan: Plan, cast: Cast, move: moves.Move, journal: Journal) -> Atte
     key = f"{move.name}/{move.prompt.number}/{move.side}/{mark}"
     if key not in journal.lines:
         journal.add(key, moves.make(move, cast, plan).as_json())
-    try:
-        return attempt_from_json(journal.lines[key])
-    except (KeyError, TypeError) as error:
-        raise TakebackError(
-            f"{journal.path}: the line of {key.rpartition('/')[0]} lacks {error}; "
-            "it is of another version: choose another --out"
-        ) from error
+    return journal.read(key, attempt_from_json)
 
 
 def _judged(plan: Plan, attempts: dict[Place, Attempt], progress: Progress) -> dict[Place, bool]:
@@ -124,18 +124,3 @@ def _judged(plan: Plan, attempts: dict[Place, Attempt], progress: Progress) -> d
     with Journal(plan.out / "guard.jsonl") as journal:
         found = by_guard(plan.guard, answers, journal, plan.threads, progress)
     return dict(zip(attempts, found, strict=True))
-
-
-@contextmanager
-def _only_writer(plan: Plan) -> Iterator[None]:
-    lock = FileLock(plan.out / ".lock")
-    try:
-        free = lock.try_acquire()
-    except OSError as error:
-        raise TakebackError(f"{plan.out}: cannot be written: {error.strerror or error}") from error
-    if not free:
-        raise TakebackError(f"{plan.out}: another run writes there; wait for it, or choose another --out")
-    try:
-        yield
-    finally:
-        lock.release()

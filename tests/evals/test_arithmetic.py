@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.intervals import wilson
 from evals.answers import Answer, Draft
-from evals.intervals import wilson
 from evals.measures import (
     BINS,
     Difference,

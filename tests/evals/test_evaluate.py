@@ -103,7 +103,7 @@ def test_a_changed_prompt_is_asked_anew(plan, monkeypatch):
 
 
 def test_two_runs_never_write_into_one_place(plan):
-    with module._only_writer(plan.out), pytest.raises(TakebackError, match="another evaluation"):
+    with module.only_writer(plan.out), pytest.raises(TakebackError, match="another run"):
         evaluate(plan)
 
 

@@ -46,6 +46,30 @@ def test_half_a_line_is_cut_off_and_the_rest_goes_on(tmp_path):
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["a", "b"]
 
 
+def test_a_full_disk_is_one_clear_line_and_costs_no_line_before(tmp_path):
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, data):
+            self.file.write(data[:9])
+
+        def flush(self):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            self.file.close()
+            raise OSError(28, "No space left on device")
+
+    path = tmp_path / "replies.jsonl"
+    with pytest.raises(TakebackError, match="cannot be written: No space"), Journal(path) as journal:
+        journal.add("a", {"n": 1})
+        journal._file = Full(journal._file)
+        journal.add("b", {"n": 2})
+    with Journal(path) as journal:
+        assert set(journal.lines) == {"a"}
+
+
 @pytest.mark.parametrize("line", ["{", "[]", "3", "null", '{"text": "no key"}'])
 def test_a_broken_line_in_the_middle_is_named(tmp_path, line):
     path = tmp_path / "replies.jsonl"

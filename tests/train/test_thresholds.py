@@ -4,10 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-import evals.intervals
 from convert.errors import TakebackError
 from train import thresholds
-from train.intervals import wilson
 from train.thresholds import Margins, choose, choose_bias, choose_hold, curve_point, fires, resample
 
 reply = arrays(np.float32, st.integers(1, 12), elements=st.floats(-20, 20, width=32))
@@ -85,8 +83,3 @@ def test_the_curve_counts_both_kinds():
     margins = Margins([np.array([-3.0, 1.0]), np.array([-9.0])], [np.array([-5.0])])
     assert curve_point(margins, 0.0) == {"bias": 0.0, "unsafe": 0.5, "benign": 0.0}
     assert curve_point(margins, 9.0) == {"bias": 9.0, "unsafe": 1.0, "benign": 1.0}
-
-
-def test_the_interval_of_a_share_is_that_of_the_evaluation():
-    cases = [(0, 0), (0, 9), (3, 120), (9, 9)]
-    assert [wilson(*case) for case in cases] == [evals.intervals.wilson(*case) for case in cases]
