@@ -157,12 +157,15 @@ class PromptTemplate:
         return ids
 
     def _keeps(self, message: Message, text: str) -> bool:
-        """Whether the message's ids still say its text, in this vocabulary."""
+        """Whether the message's ids still say its text, in this vocabulary, and are text to the last."""
         if not message.ids or message.vocab_sha256 != self._vocab_sha256:
             return False
-        if not all(0 <= token < self._vocabulary.size for token in message.ids):
-            return False
-        said = b"".join(map(self._vocabulary.piece, message.ids)).decode("utf-8", "replace")
+        vocabulary = self._vocabulary
+        if not all(
+            0 <= token < vocabulary.size and not vocabulary.is_control(token) for token in message.ids
+        ):
+            return False  # a model can write a control token, of which the text has no trace
+        said = b"".join(map(vocabulary.piece, message.ids)).decode("utf-8", "replace")
         return clean(said) == text
 
     def content(self, text: str, before: Sequence[int]) -> list[int]:

@@ -75,6 +75,8 @@ def test_ids_of_a_reply_are_kept_while_they_say_its_text(session) -> None:
     assert not within(Message("assistant", "Hello!", odd, info.vocab_sha256)), "edited"
     assert not within(Message("assistant", "Hello", odd, "0" * 64)), "another vocabulary"
     assert not within(Message("assistant", "Hello", (10**9,), info.vocab_sha256))
+    start = vocabulary.tokenize("<|im_start|>", special=True)
+    assert not within(Message("assistant", "Hello", (*start, *odd), info.vocab_sha256)), "a control token"
 
 
 def template(session, source) -> PromptTemplate:

@@ -4,6 +4,7 @@ What they say means nothing. But they run through llama.cpp's own code for a sli
 recurrent state, so going back in their memory is as it is in large ones.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -15,9 +16,11 @@ CHAT = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}<
 WORDS = ["▁", "▁a", "▁the", "▁sea", "a", "e", "s", "t", "h", "▁s", "he", "th", "the", "ea", "sea", "[RESET]"]
 
 
-def write_dense_model(path: Path) -> Path:
-    """A Llama of two layers, whose memory can be truncated anywhere."""
-    writer = _begin(path, "llama")
+def write_dense_model(path: Path, add_vocabulary: Callable[[gguf.GGUFWriter], int] | None = None) -> Path:
+    """A Llama of two layers, whose memory can be truncated anywhere; perhaps with another vocabulary."""
+    add_vocabulary = add_vocabulary or _add_words
+    writer = _begin(path, "llama", vocabulary=False)
+    size = add_vocabulary(writer)
     writer.add_feed_forward_length(2 * WIDTH)
     writer.add_head_count(2)
     writer.add_head_count_kv(1)
@@ -26,7 +29,7 @@ def write_dense_model(path: Path) -> Path:
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(LAYERS):
         shapes |= _attention(layer) | _feed_forward(layer)
-    return _end(writer, shapes, path)
+    return _end(writer, shapes, path, size)
 
 
 def write_window_model(path: Path, *, suppressed: tuple[int, ...] = ()) -> Path:
@@ -141,13 +144,20 @@ def _state_space(layer: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _begin(path: Path, architecture: str) -> gguf.GGUFWriter:
-    """A file with a sentencepiece vocabulary that puts a space before each text."""
+def _begin(path: Path, architecture: str, *, vocabulary: bool = True) -> gguf.GGUFWriter:
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name(f"Tiny {architecture}")
     writer.add_context_length(2048)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)
+    writer.add_chat_template(CHAT)
+    if vocabulary:
+        _add_words(writer)
+    return writer
+
+
+def _add_words(writer: gguf.GGUFWriter) -> int:
+    """A sentencepiece vocabulary that puts a space before each text; returns its size."""
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *WORDS]
     control, byte, normal = gguf.TokenType.CONTROL, gguf.TokenType.BYTE, gguf.TokenType.NORMAL
     types = [gguf.TokenType.UNKNOWN, control, control, *[byte] * 256, *[normal] * (len(WORDS) - 1), control]
@@ -160,12 +170,15 @@ def _begin(path: Path, architecture: str) -> gguf.GGUFWriter:
     writer.add_unk_token_id(0)
     writer.add_add_bos_token(True)
     writer.add_add_space_prefix(True)
-    writer.add_chat_template(CHAT)
-    return writer
+    return len(tokens)
 
 
-def _end(writer: gguf.GGUFWriter, shapes: dict[str, tuple[int, ...]], path: Path) -> Path:
-    vocabulary = 3 + 256 + len(WORDS)
+def _end(
+    writer: gguf.GGUFWriter,
+    shapes: dict[str, tuple[int, ...]],
+    path: Path,
+    vocabulary: int = 3 + 256 + len(WORDS),
+) -> Path:
     random = np.random.default_rng(1)
     first: dict[str, tuple[int, ...]] = {"token_embd.weight": (vocabulary, WIDTH)}
     if "token_embd_norm.weight" not in shapes:
