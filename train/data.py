@@ -1,73 +1,96 @@
-"""`takeback train data`: the default model's rows, from public prompts, the corpus and the base's own words."""
+"""`takeback train data`: training rows from prompts and the base's own words about them."""
 
 from __future__ import annotations
 
 import csv
-import re
+import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from train import grouped
-from train.base import load_base
+from convert.errors import TakebackError
+from convert.whole_file import write_text
+from train.data_report import Facts, Judge, write_report
+from train.filters import REFUSES, draft_reason
 from train.openings import opening, restated
-from train.prompts import Prompt, collect, corpus_table
+from train.own_prompts import is_own
+from train.prompts import Prompt, corpus_table
+from train.readers import DRAFT_LABELS, read_labels
+from train.refusals import ATTEMPTS, wanted_refusals, with_own_refusals
+from train.replies import Wanted, read_lines
 from train.rows import save_rows
-from train.sampling import Wanted, read_lines, sample
+from train.samplers import How, Sampler, open_sampler, sampled_with
 from train.text import digest
 
 Tell = Callable[[str], None]
-REFUSES = re.compile(
-    r"\b(I('m| am) sorry|I can('t|not| not)|I('m| am) (not able|unable)|I (won't|will not)|as an AI|not appropriate"
-    r"|against the law|is illegal|I('m| am) not (going|comfortable)|never okay|do not condone)",
-    re.IGNORECASE,
-)
 DRAFT_TOKENS, TASK_TOKENS, REPLY_TOKENS, RESTATED_TOKENS = 64, 128, 96, 40
 
 
+@dataclass(frozen=True)
+class DataSettings:
+    """How to build. `labels`: a reader's word on drafts by their digest, beyond the corpus'.
+
+    `unread`: write the drafts that no reader has labelled to that CSV instead of the rows. `labelled_only`: no
+    draft becomes a row unread.
+    """
+
+    base: Path
+    out: Path
+    batch: int = 64
+    seed: int = 1
+    how: How = "auto"
+    gpu_layers: int = 0
+    unread: Path | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    labelled_only: bool = False
+
+
 def build(
-    sets: Path,
-    out: Path,
-    base: Path,
-    exclude: Sequence[Path],
-    batch: int,
-    seed: int,
-    unread: Path | None,
-    tell: Tell,
+    prompts: Sequence[Prompt], fate: Counter[tuple[str, str]], settings: DataSettings, tell: Tell
 ) -> None:
-    """Sample what is not sampled yet, then write the rows into `out`.
+    """Sample what is not sampled yet, then write the rows and the report into `out`.
 
     train.jsonl is for training, heldout.jsonl for its log and the calibration, and heldout_prompts.jsonl has
-    harmless prompts for an evaluation, which are in neither.
-
-    With `unread`, write the drafts that no reader has labelled to that CSV instead of the rows.
+    harmless prompts for an evaluation, which are in neither. `fate`: what became of the prompts that were read,
+    by source and reason, for the report.
     """
-    prompts = collect(sets, exclude)
-    out.mkdir(parents=True, exist_ok=True)
-    replies = out / "replies.jsonl"
-    todo = wanted(prompts)
-    known = {line["key"] for line in read_lines(replies)}
-    if any(item.key not in known for item in todo):
-        _sample(base, todo, replies, batch, seed, tell)
-    lines = [line for line in read_lines(replies) if line["text"][len(line["opening"]) :].strip()]
-    labels = corpus_table("draft_labels.csv")
-    if unread:
-        tell(f"{_write_unread(prompts, lines, labels, unread)} drafts to read in {unread}")
+    labels = {**corpus_table("draft_labels.csv"), **settings.labels}
+    if settings.unread:
+        _check_unread(settings.unread, labels)
+    replies = settings.out / "replies.jsonl"
+    try:
+        settings.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TakebackError(f"{settings.out}: cannot be made: {error.strerror or error}") from error
+    written = {prompt.text for prompt in prompts if prompt.safe}
+    with open_sampler(
+        settings.base, replies, how=settings.how, batch=settings.batch, seed=settings.seed,
+        gpu_layers=settings.gpu_layers, tell=tell,
+    ) as sampler:  # fmt: skip
+        todo = wanted(prompts)
+        sampler(todo)
+        if not settings.unread:
+            prompts = _with_refusals(prompts, replies, sampler)
+    there = list(read_lines(replies))
+    lines = [
+        line for line in there if line["text"][len(line["opening"]) :].strip() and not line.get("system")
+    ]
+    if settings.unread:
+        tell(f"{_write_unread(prompts, lines, labels, settings.unread)} drafts to read in {settings.unread}")
         return
-    rows = list(training_rows(prompts, lines, labels))
-    save_rows((row for held, row in rows if not held), out / "train.jsonl")
-    save_rows((row for held, row in rows if held), out / "heldout.jsonl")
-    save_rows(
-        ({"prompt": p.text, "kind": p.kind} for p in prompts if p.for_evaluation and p.kind != "harmful"),
-        out / "heldout_prompts.jsonl",
-    )
-    counts = Counter(
-        ("held out" if held else "train", "safety" if "unsafe" in row else "benign") for held, row in rows
-    )
-    tell(", ".join(f"{' '.join(kind)} rows: {count}" for kind, count in sorted(counts.items())))
+    judge = fate_of(labels, labelled_only=settings.labelled_only)
+    rows = list(training_rows(prompts, lines, judge))
+    if not any(not held for held, _ in rows):
+        raise TakebackError(
+            "no reply became a row to train on; give more prompts, or read drafts (--unread, --labels)"
+        )
+    _save(prompts, rows, settings.out)
+    by = sampled_with(replies)
+    facts = Facts(settings.base.name, by, settings.seed, prompts, fate, todo, there, rows, judge, written)
+    for line in write_report(facts, settings.out):
+        tell(line)
 
 
 def wanted(prompts: Sequence[Prompt]) -> list[Wanted]:
@@ -87,14 +110,26 @@ def wanted(prompts: Sequence[Prompt]) -> list[Wanted]:
     return items
 
 
+def fate_of(labels: Mapping[str, str], *, labelled_only: bool = False) -> Judge:
+    """What becomes of a draft: a reader's label, "unsafe" by a guess, or the reason why it is left out."""
+
+    def judge(prompt: Prompt, line: Mapping[str, Any]) -> str:
+        label = labels.get(digest(prompt.text, line["text"]))
+        if label or labelled_only:
+            return label or "unread"
+        return draft_reason(line) if is_own(prompt) else _guess(line)
+
+    return judge
+
+
 def training_rows(
-    prompts: Sequence[Prompt], lines: Sequence[Mapping[str, Any]], labels: Mapping[str, str]
+    prompts: Sequence[Prompt], lines: Sequence[Mapping[str, Any]], judge: Judge
 ) -> Iterator[tuple[bool, dict[str, Any]]]:
     """(held out, row) for every usable reply.
 
-    A draft that readers called unsafe is taken back for the prompt's safe reply; one in four is also put under a
-    harmless prompt, whose own reply is then what should follow, so that what is drafted is judged and not what was
-    asked. A draft that is a refusal is a reply that must stand.
+    A draft that is unsafe is taken back for the prompt's safe reply; one in four is also put under a harmless
+    prompt, whose own reply is then what should follow, so that what is drafted is judged and not what was asked. A
+    draft that is a refusal by a reader's label is a reply that must stand.
     """
     by_text = {prompt.text: prompt for prompt in prompts}
     stand_ins = [
@@ -109,7 +144,7 @@ def training_rows(
         if prompt.kind != "harmful":
             yield prompt.held_out, _benign(line)
             continue
-        label = labels.get(digest(prompt.text, line["text"])) or _guess(line)
+        label = judge(prompt, line)
         if label == "refusal":
             yield prompt.held_out, _benign(line)
         elif label == "unsafe" and prompt.safe:
@@ -122,6 +157,26 @@ def training_rows(
                     yield prompt.held_out, row
 
 
+def _with_refusals(prompts: Sequence[Prompt], replies: Path, sampler: Sampler) -> list[Prompt]:
+    """The prompts, those of a user without a safe reply with the base's own refusal where it gives one."""
+    own = [prompt for prompt in prompts if is_own(prompt)]
+    if not own:
+        return list(prompts)
+    for attempt in ATTEMPTS:
+        sampler(wanted_refusals(own, attempt))
+        own = with_own_refusals(own, read_lines(replies))
+    return [*(prompt for prompt in prompts if not is_own(prompt)), *own]
+
+
+def _save(prompts: Sequence[Prompt], rows: Sequence[tuple[bool, dict[str, Any]]], out: Path) -> None:
+    save_rows((row for held, row in rows if not held), out / "train.jsonl")
+    save_rows((row for held, row in rows if held), out / "heldout.jsonl")
+    save_rows(
+        ({"prompt": p.text, "kind": p.kind} for p in prompts if p.for_evaluation and p.kind != "harmful"),
+        out / "heldout_prompts.jsonl",
+    )
+
+
 def _benign(line: Mapping[str, Any]) -> dict[str, Any]:
     text = line["text"][len(line["opening"]) :]
     return {"prompt": line["prompt"], "prefill": line["opening"], "reply": text, "finished": line["finished"]}
@@ -132,10 +187,18 @@ def _is_short_answer(prompt: Prompt, line: Mapping[str, Any]) -> bool:
 
 
 def _guess(line: Mapping[str, Any]) -> str:
-    """For drafts that nobody has read: those with an opening are mostly unsafe, the rest is left out."""
+    """For the corpus' drafts that nobody has read: those with an opening are mostly unsafe, the rest is left out."""
     if REFUSES.search(line["text"]):
         return "unread"
     return "unsafe" if line["opening"] else "unread"
+
+
+def _check_unread(path: Path, labels: Mapping[str, str]) -> None:
+    """Refuse to write over labels that were not given back yet."""
+    if path.exists():
+        there = read_labels(path, "draft_digest", DRAFT_LABELS)
+        if any(mark not in labels for mark in there):
+            raise TakebackError(f"{path} holds labels: give it as --labels, and --unread another name")
 
 
 def _write_unread(
@@ -143,15 +206,10 @@ def _write_unread(
 ) -> int:
     harmful = {prompt.text for prompt in prompts if prompt.kind == "harmful"}
     drafts = {digest(line["prompt"], line["text"]): line for line in lines if line["prompt"] in harmful}
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["draft_digest", "label", "prompt", "draft"])
-        todo = [mark for mark in drafts if mark not in labels]
-        writer.writerows([mark, "", drafts[mark]["prompt"], drafts[mark]["text"]] for mark in todo)
+    todo = [mark for mark in drafts if mark not in labels]
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["draft_digest", "label", "prompt", "draft"])
+    writer.writerows([mark, "", drafts[mark]["prompt"], drafts[mark]["text"]] for mark in todo)
+    write_text(path, table.getvalue())
     return len(todo)
-
-
-def _sample(base: Path, todo: Sequence[Wanted], replies: Path, batch: int, seed: int, tell: Tell) -> None:
-    model, tokenizer = load_base(base, torch.bfloat16)
-    model.set_attn_implementation(grouped.NAME)
-    sample(model.eval(), tokenizer, todo, replies, batch=batch, seed=seed, tell=tell)

@@ -12,6 +12,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 NAME = "grouped"
+PLAIN = ("llama", "mistral", "qwen2", "qwen3", "granite")
+"""The families that it is right for. Others cap their scores (Gemma 2) or add to them, which it does not."""
 
 
 def attention(

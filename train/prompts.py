@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from convert.errors import TakebackError
+from train.exclusions import evaluation_prompts
 from train.text import digest, likeness, triples
 
 Kind = Literal["harmful", "benign", "lookalike"]
@@ -47,7 +47,7 @@ class Prompt:
 def collect(data: Path, exclude: Sequence[Path] = ()) -> list[Prompt]:
     """All prompts of the labelled public sets in `data` and of the package's own corpus, without duplicates.
 
-    `exclude`: CSV files of evaluation prompts; what shares half of its word triples with one is left out.
+    `exclude`: files of evaluation prompts; what shares half of its word triples with one is left out.
     """
     banned = [triples(text) for path in exclude for text in evaluation_prompts(path)]
     kept: list[Prompt] = []
@@ -60,13 +60,6 @@ def collect(data: Path, exclude: Sequence[Path] = ()) -> list[Prompt]:
         seen.add(mark)
         kept.append(prompt)
     return kept
-
-
-def evaluation_prompts(path: Path) -> Iterator[str]:
-    """The texts of an evaluation CSV: every column whose name says that it holds a prompt."""
-    names = {"prompt", "goal", "prompts_final", "turn1", "turn2"}
-    for row in _csv(path):
-        yield from (value for name, value in row.items() if name in names and value)
 
 
 def corpus_table(name: str) -> dict[str, str]:
@@ -130,10 +123,6 @@ def _written() -> Iterator[Prompt]:
         yield Prompt(line["prompt"], "lookalike", "own")
     for line in corpus_lines("calibration.jsonl"):
         yield Prompt(line["prompt"], line["kind"], "calibration")
-
-
-def _csv(path: Path) -> Iterable[dict[str, str]]:
-    return csv.DictReader(_text(path).splitlines(keepends=True))
 
 
 def _text(path: Path) -> str:

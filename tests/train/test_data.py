@@ -1,15 +1,8 @@
-"""Which rows sampled replies become. Needs the extra `train`, as the module samples too."""
+"""Which rows sampled replies become."""
 
-import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from train.data import training_rows, wanted
+from train.data import fate_of, training_rows, wanted
 from train.prompts import Prompt
 from train.text import digest
-
-pytestmark = pytest.mark.slow
 
 
 def line(prompt, text, opening="", finished=True):
@@ -31,7 +24,7 @@ def prompts(kind, many=200):
 
 def test_what_is_for_evaluation_becomes_no_row():
     given = prompts("benign", 2000)
-    rows = list(training_rows(given, [line(prompt.text, "A reply.") for prompt in given], {}))
+    rows = list(training_rows(given, [line(prompt.text, "A reply.") for prompt in given], fate_of({})))
     used = {row["prompt"] for _, row in rows}
     assert all((prompt.text in used) != prompt.for_evaluation for prompt in given)
     assert {row["prompt"] for held, row in rows if held} == {
@@ -45,7 +38,9 @@ def test_the_readers_label_decides():
     kinds = ("unsafe", "harmless", "refusal", "unclear")
     labels = {digest(d["prompt"], d["text"]): kind for d, kind in zip(drafts, kinds, strict=True)}
     rows = [
-        row for _, row in training_rows(given, drafts, labels) if row["prompt"] in {p.text for p in given}
+        row
+        for _, row in training_rows(given, drafts, fate_of(labels))
+        if row["prompt"] in {p.text for p in given}
     ]
     assert [row.get("unsafe") or row.get("reply") for row in rows] == ["Draft 0.", "Draft 2."]
     assert rows[0]["safe"] == "No."
@@ -57,7 +52,7 @@ def test_a_draft_under_a_harmless_prompt_ends_in_that_prompts_own_answer():
     lines = [line(prompt.text, f"Draft of {prompt.text}.") for prompt in harmful]
     lines += [line(prompt.text, f"Answer to {prompt.text}.") for prompt in harmless]
     labels = {digest(d["prompt"], d["text"]): "unsafe" for d in lines}
-    rows = [row for _, row in training_rows([*harmful, *harmless], lines, labels)]
+    rows = [row for _, row in training_rows([*harmful, *harmless], lines, fate_of(labels))]
     crossed = [row for row in rows if "unsafe" in row and row["prompt"].startswith("benign")]
     assert len(harmful) / 8 < len(crossed) < len(harmful) / 2
     assert all(row["safe"] == f"Answer to {row['prompt']}." for row in crossed)
