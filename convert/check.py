@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["pass", "fail", "skipped"]
+Part = Literal["structure", "tokenizer", "numbers"]
+"""What a proof consists of: the file and its tensors, its vocabulary in llama.cpp, what it computes."""
 
 
 @dataclass(frozen=True)
@@ -13,6 +15,7 @@ class Check:
     name: str
     verdict: Verdict
     detail: str
+    part: Part = "structure"
 
 
 def passed_if(name: str, *, good: bool, detail: str) -> Check:

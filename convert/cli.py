@@ -34,7 +34,8 @@ Afterwards, `takeback verify model.gguf --against my-checkpoint` proves the resu
 """
 _VERIFY = """\
 Prove a GGUF file: that it is whole, that its reset token is sound, that llama.cpp sees it as that, and, with
---against, that every tensor and the tokenizer are the source's.
+--against, that every tensor, the tokenizer and what it computes are the source's. A check whose tool is not
+installed is skipped, and says how to get it. The source may be the checkpoint or the unquantized GGUF file.
 """
 _VERIFY_EXAMPLES = """\
 examples:
@@ -44,7 +45,7 @@ examples:
 
 Exit status: 0 if no check failed, 1 if one did.
 """
-_SIGNS = {"pass": "ok  ", "fail": "FAIL", "skipped": "--  "}
+_SIGNS = {"pass": "ok", "fail": "FAIL", "skipped": "--"}
 
 
 def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +130,9 @@ def add_arguments_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapter", metavar="DIR", help="the adapter that was merged in: a folder, or ORG/NAME"
     )
+    parser.add_argument(
+        "--no-numbers", action="store_true", help="compare no logits, which takes memory for both models"
+    )
     _add_offline(parser)
     parser.add_argument("--json", action="store_true", help="print the checks as one JSON object")
 
@@ -142,13 +146,16 @@ def run_verify(args: argparse.Namespace) -> int:
         raise UsageError("--adapter needs --against: the base that the adapter was merged into")
     against = args.against and local(args.against, offline=args.offline)
     adapter = args.adapter and local(args.adapter, adapter=True, offline=args.offline)
-    checks = verify(args.file, against=against, adapter=adapter)
+    checks = verify(args.file, against=against, adapter=adapter, numbers=not args.no_numbers)
     failed = sum(check.verdict == "fail" for check in checks)
     if args.json:
         print(json.dumps({"failed": failed, "checks": [dataclasses.asdict(check) for check in checks]}))
     else:
+        width = max(len(check.name) for check in checks)
         for check in checks:
-            print(f"{_SIGNS[check.verdict]} {check.name}: {clean_line(check.detail)}")
+            print(
+                f"{_SIGNS[check.verdict]:<4}  {check.part:<9}  {check.name:<{width}}  {clean_line(check.detail)}"
+            )
         print(f"{failed} of {len(checks)} checks failed" if failed else f"no check of {len(checks)} failed")
     return 1 if failed else 0
 

@@ -4,11 +4,12 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from convert.adapter import open_adapter
+from convert.adapter import Adapter, open_adapter
 from convert.check import Check, passed_if
-from convert.checkpoint import open_checkpoint
+from convert.checkpoint import Checkpoint, open_checkpoint
 from convert.children import Json, child_main, run_child
 from convert.convert import reset_row_sha256
 from convert.errors import TakebackError
@@ -17,13 +18,17 @@ from convert.reset_token import DEFAULT_TOKEN, END_KEYS, ResetContract, read_con
 from convert.source_digest import source_sha256
 from convert.untrusted import clean_line
 from convert.verify_corpus import CORPUS, SourceTokenizer
+from convert.verify_numbers import check_numbers
 from convert.verify_weights import check_tensors
 from convert.vocabulary import CONTROL
 
 
-def verify(file: Path, against: Path | None = None, adapter: Path | None = None) -> list[Check]:
+def verify(
+    file: Path, against: Path | None = None, adapter: Path | None = None, *, numbers: bool = False
+) -> list[Check]:
     """Check a GGUF file. With `against`, the source, and `adapter`, also every tensor and the tokenizer.
 
+    `numbers` compares what the file and its source compute, too, which needs memory for both.
     A file that cannot be read is a failed check; a source that cannot be read raises TakebackError.
     """
     try:
@@ -34,21 +39,32 @@ def verify(file: Path, against: Path | None = None, adapter: Path | None = None)
     contract, note = read_contract(header)
     checks += _check_contract(file, header, contract, note)
     token = (contract.token_id, contract.token) if contract is not None else _named_token(header)
-    checks += _check_in_llama(file, header, token, _tokenizer_of(against, adapter))
+    in_llama = _check_in_llama(file, header, token, _tokenizer_of(against, adapter))
+    in_llama = [replace(check, part="tokenizer") for check in in_llama]
     if against is None:
-        return [*checks, Check("source", "skipped", "no source given to compare with (--against)")]
+        return [*checks, *in_llama, Check("source", "skipped", "no source given to compare with (--against)")]
     with ExitStack() as stack:
         result = stack.enter_context(open_checkpoint(file))
         source = stack.enter_context(open_checkpoint(against))
         lora = stack.enter_context(open_adapter(adapter)) if adapter is not None else None
         if contract is not None and contract.source_sha256 is not None:
-            same = source_sha256(source, lora) == contract.source_sha256
-            detail = (
-                "is the one it was made of" if same else "is not the one that the file says it was made of"
-            )
-            checks.append(passed_if("source hash", good=same, detail=f"the source {detail}"))
+            checks.append(_check_source(source, lora, contract.source_sha256))
         checks += check_tensors(result, source, lora)
+    checks += in_llama
+    if numbers and any(check.name == "llama.cpp" and check.verdict == "pass" for check in in_llama):
+        computed = check_numbers(file, header, against, adapter, token[0] if token else None)
+        checks += [replace(check, part="numbers") for check in computed]
     return checks
+
+
+def _check_source(source: Checkpoint, adapter: Adapter | None, expected: str) -> Check:
+    """Whether the source is the one that the file says, or, unquantized, says that it was made of that one too."""
+    theirs = read_contract(source.header)[0] if source.header is not None and adapter is None else None
+    if theirs is not None and theirs.source_sha256 == expected:
+        return Check("source hash", "pass", "the source says that it was made of the same")
+    same = source_sha256(source, adapter) == expected
+    detail = "is the one it was made of" if same else "is not the one that the file says it was made of"
+    return passed_if("source hash", good=same, detail=f"the source {detail}")
 
 
 def _check_contract(

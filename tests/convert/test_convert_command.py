@@ -46,9 +46,12 @@ def test_convert_as_json(run, checkpoint, tmp_path):
 
 
 def test_verify_says_what_it_found(run, converted, checkpoint, tmp_path):
-    status, printed = run(add_arguments_verify, run_verify, converted, "--against", checkpoint)
+    status, printed = run(
+        add_arguments_verify, run_verify, converted, "--against", checkpoint, "--no-numbers"
+    )
     assert status == 0
-    assert printed.out.count("ok  ") == len(printed.out.splitlines()) - 1
+    assert printed.out.count("ok    ") == len(printed.out.splitlines()) - 1
+    assert {line.split()[1] for line in printed.out.splitlines()[:-1]} == {"structure", "tokenizer"}
     (tmp_path / "x.gguf").write_bytes(b"no")
     status, printed = run(add_arguments_verify, run_verify, tmp_path / "x.gguf", "--json")
     assert status == 1
