@@ -100,14 +100,23 @@ class _Change:
         if self.source.ggml_type == wanted and self.b is None and not calculates:
             return _with_rows(raw, count, {i: numbers.encode(row, wanted) for i, row in new.items()})
         values = numbers.decode(raw, self.source.number_type())
-        if calculates:
-            values = values * np.float32(transform.times) + np.float32(transform.plus)
-        if self.a is not None and self.b is not None and len(raw):
-            values = values + self.b[first : first + len(raw)] @ self.a
-            if self.lengths is not None:
-                values = _of_length(values, self.lengths[first : first + len(raw)])
+        with np.errstate(all="ignore"):  # what comes of it is looked at
+            if calculates:
+                values = values * np.float32(transform.times) + np.float32(transform.plus)
+            if self.b is not None and len(raw):
+                values = self.merged(values, first)
         values = _with_rows(values, count, new)
         return numbers.encode(values.reshape(1, -1) if len(self.tensor.shape) == 1 else values, wanted)
+
+    def merged(self, values: Floats, first: int) -> Floats:
+        """The rows from `first` with the adapter's change in them."""
+        assert self.a is not None and self.b is not None
+        values = values + self.b[first : first + len(values)] @ self.a
+        if self.lengths is not None:
+            values = _of_length(values, self.lengths[first : first + len(values)])
+        if not np.isfinite(values).all():
+            raise TakebackError(f"{self.tensor.name}: with the adapter, a weight is too large or no number")
+        return values
 
 
 def _factors(tensor: OutputTensor, source: StoredTensor) -> tuple[Floats | None, Floats | None]:
@@ -125,7 +134,8 @@ def _factors(tensor: OutputTensor, source: StoredTensor) -> tuple[Floats | None,
     if tensor.transform.heads is not None:
         b = b[head_order(len(b), tensor.transform.heads)]
     scale = np.float32(lora.scale * tensor.transform.times)
-    return np.ascontiguousarray(a), np.ascontiguousarray(b * scale)
+    with np.errstate(all="ignore"):
+        return np.ascontiguousarray(a), np.ascontiguousarray(b * scale)
 
 
 def _lengths(tensor: OutputTensor) -> Floats | None:
@@ -140,8 +150,9 @@ def _lengths(tensor: OutputTensor) -> Floats | None:
 
 def _of_length(values: Floats, lengths: Floats) -> Floats:
     """Each row brought to its length; a row of zeros stays one."""
-    have = np.linalg.norm(values, axis=1, keepdims=True)
-    return values * np.divide(lengths, have, out=np.zeros_like(have), where=have != 0)
+    have: Floats = np.linalg.norm(values, axis=1, keepdims=True)
+    result: Floats = values * np.divide(lengths, have, out=np.zeros_like(have), where=have != 0)
+    return result
 
 
 def _with_rows(old: np.ndarray, count: int, new: dict[int, np.ndarray]) -> np.ndarray:

@@ -100,6 +100,12 @@ def _encode_bf16(values: Floats) -> Bytes:
 
 def _encode_q8_0(values: Floats) -> Bytes:
     blocks = np.ascontiguousarray(values).reshape(-1, _BLOCK)
+    with np.errstate(invalid="ignore", over="ignore"):
+        limit = np.abs(blocks).max(initial=0) / np.float32(127)
+        if not np.isfinite(limit.astype("<f2")):
+            raise TakebackError(
+                "a weight is no number, or larger than q8_0 can hold; convert with --type bf16"
+            )
     largest = np.maximum(blocks.max(axis=1, keepdims=True), -blocks.min(axis=1, keepdims=True))
     scale = np.abs(largest) / np.float32(127)  # abs: of zeros the largest is -0
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
