@@ -13,7 +13,7 @@ from pathlib import Path
 
 from assistant.conversation import branches
 from assistant.conversation.records import Entry
-from assistant.conversation.rows import as_body, as_entry, as_text, new_id, packed, storable
+from assistant.conversation.rows import ENTRY, as_body, as_entry, as_text, new_id, packed, storable
 from assistant.conversation.schema import transaction
 from assistant.conversation.shelf import TITLE_LENGTH, Shelf
 from assistant.conversation.writer import Writer, is_alive
@@ -140,6 +140,12 @@ class History(Shelf):
         with self._use():
             return [as_entry(row) for row in branches.path(self._database, chat, before, limit)]
 
+    def entry(self, message: int) -> Entry | None:
+        """One message, of whatever branch, or None where there is none of this id."""
+        with self._use():
+            rows = self._database.execute(f"{ENTRY} WHERE id = ?", (message,)).fetchall()
+            return as_entry(rows[0]) if rows else None
+
     # Branches
 
     def show_branch(self, message: int) -> None:
@@ -147,16 +153,16 @@ class History(Shelf):
         with self._change():
             branches.show(self._database, message)
 
-    def show_version(self, message: int, step: int) -> bool:
+    def show_version(self, message: int, step: int) -> int | None:
         """Show the branch of another version of a message: `step` 1 is the next, -1 the one before.
 
-        Whether there is one.
+        The version's id, or None where there is none.
         """
         with self._change():
             other = branches.sibling(self._database, message, step)
             if other is not None:
                 branches.show(self._database, other)
-            return other is not None
+            return other
 
     # Inside
 

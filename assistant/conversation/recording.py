@@ -16,6 +16,9 @@ class Recording:
     """One reply on its way into the store.
 
     A store that fails does not end the reply: `problem` is called once, with one line for the user.
+
+    It may be said at the place of another message, `instead_of`, which is kept; but where it goes on with that
+    one's text, `beginning`, it replaces it: taking back what it says takes back its beginning as well.
     """
 
     def __init__(
@@ -25,11 +28,16 @@ class Recording:
         vocab_sha256: str,
         problem: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        instead_of: int | None = None,
+        beginning: str = "",
     ) -> None:
         self._history = history
         self._vocab_sha256 = vocab_sha256
         self._problem = problem
         self._clock = clock
+        self._instead_of = instead_of
+        self._beginning = beginning
         self._shown = ""
         self._stored = ""
         self._written_at = clock()
@@ -54,6 +62,7 @@ class Recording:
             self._resets += 1
             self._shown_resets += bool(event.shown_chars or event.shown_prefill_chars)
             self._forget()
+            self._erase_beginning()
         elif isinstance(event, Done):
             self._settle(event.text, event.reason, event.ids)
         elif isinstance(event, Error):
@@ -65,7 +74,7 @@ class Recording:
             self._settle(self._shown, "error", None)
 
     def _begin(self, chat: int) -> None:
-        self._reply = self._history.begin(chat)
+        self._reply = self._history.begin(chat, instead_of=self._instead_of)
 
     def _grow(self) -> None:
         self._written_at = self._clock()
@@ -105,6 +114,21 @@ class Recording:
             )
         )
         self._try(self._take_back)  # if it failed above: the row is gone by now, but not the log's copy
+        if came_to_nothing(self._instead_of, self._beginning, text, self._resets):
+            self._try(self._withdraw)
+        else:
+            self._erase_beginning()
+
+    def _withdraw(self) -> None:
+        """Leave the message at whose place this was to be as it was."""
+        assert self._instead_of is not None
+        self._history.erase(self._row)
+        self._history.show_branch(self._instead_of)
+
+    def _erase_beginning(self) -> None:
+        if self._beginning and self._instead_of is not None:
+            replaced, self._beginning = self._instead_of, ""
+            self._try(lambda: self._history.erase(replaced))
 
     @property
     def _row(self) -> int:
@@ -118,6 +142,11 @@ class Recording:
         except TakebackError as error:
             report, self._problem = self._problem, _ignore
             report(f"This reply is not stored: {error}")
+
+
+def came_to_nothing(instead_of: int | None, beginning: str, text: str, resets: int) -> bool:
+    """Whether a reply that was to stand at the place of another did not come as far as that."""
+    return instead_of is not None and not resets and not (text and text.startswith(beginning))
 
 
 def _ignore(problem: str) -> None:

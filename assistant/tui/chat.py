@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from inspect import isawaitable
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.widgets import Static
 
 from assistant.conversation.history import History
 from assistant.conversation.records import Entry
 from assistant.engine.options import GenerateOptions
 from assistant.tui.chats import ChatsScreen, Opening
-from assistant.tui.commands import Command
 from assistant.tui.composing import ComposingScreen
 from assistant.tui.model_thread import Loader
 from assistant.tui.replying import MESSAGES_A_PAGE
@@ -23,6 +23,7 @@ from assistant.tui.widgets.ask import AskLine
 from assistant.tui.widgets.lines import Header, StatusLine
 from assistant.tui.widgets.message import MessageView, Notice
 from assistant.tui.widgets.prompt import Prompt
+from assistant.tui.widgets.suggestions import Suggestions
 from assistant.tui.widgets.transcript import Transcript
 from convert.errors import TakebackError
 
@@ -63,7 +64,10 @@ class ChatScreen(ComposingScreen):
         """The screen, from top to bottom."""
         yield Header()
         yield Transcript()
-        yield Prompt()
+        suggestions = Suggestions()
+        yield suggestions
+        yield Prompt(suggestions)
+        yield Static("", markup=False, id="attached")
         yield StatusLine()
 
     def on_mount(self) -> None:
@@ -85,6 +89,7 @@ class ChatScreen(ComposingScreen):
         self._show_state("Loading the model…")
         self._history = history  # last: until then the user can send nothing
         self._model.start(history)
+        await self._bring_unsent(self._prompt.text)
 
     def _open(self) -> tuple[History, int | None, list[Entry]]:
         """Open the store, and read the end of the chat to show, if there is one. Not for the screen's thread.
@@ -108,24 +113,26 @@ class ChatScreen(ComposingScreen):
     def end(self) -> bool:
         """Stop the model and close the store; whether the model's thread has ended."""
         ended = self._model.close(SECONDS_TO_END)
-        if self._history is not None and ended:
-            self._history.close()
+        if self._history is not None:
+            with suppress(TakebackError):
+                self._store_unsent(self._history)
+            if ended:
+                self._history.close()
         return ended
 
     # From chat to chat
-
-    async def run_command(self, command: Command, words: str = "") -> None:
-        """Do what was asked for by name."""
-        done = getattr(self, f"action_{command.action}")(*([words] if command.takes else []))
-        if isawaitable(done):
-            await done
 
     async def action_new_chat(self) -> None:
         """Begin a new chat; a reply that is being written stops, and what was shown of it is kept."""
         if self._history is None:
             return
-        self.action_stop()
-        self._request = self._chat = None
+        if self._request is not None:
+            self.action_stop()
+        self._end_editing()
+        carried, self._request = self._prompt.text, None
+        self._leave(carried)
+        self._chat = None
+        await self._bring_unsent(carried)
         self._show_state("New chat" if self._ready else self._state[0])
         await self._show_entries([])
         self._show_keys()
@@ -142,11 +149,13 @@ class ChatScreen(ComposingScreen):
             if self._chat in [chat.id for chat in self._deleted]:
                 await self.action_new_chat()
             return
+        self._end_editing()
         try:
             await self._show_chat(opening.chat, opening.message)
         except TakebackError as error:
             self._show_problem(error)
             return
+        await self._bring_unsent()
         self._show_state("Ready" if self._ready else self._state[0])
         if opening.message is None:
             self._prompt.focus()

@@ -106,7 +106,6 @@ class ChatsScreen(ModalScreen[Opening | None]):
                 AskLine("Title", row.chat.title), lambda title: self._rename(row.chat, title)
             )
 
-    @work
     async def _rename(self, chat: Chat, title: str | None) -> None:
         if title and await self._done(self._history.rename, chat.id, title):
             self._say("Renamed")

@@ -41,7 +41,7 @@ def run_chat(args: argparse.Namespace) -> int:
     loading, writing = load_options(settings), generate_options(settings)
 
     from assistant.tui.app import ChatApp
-    from assistant.tui.model_thread import Model
+    from assistant.tui.reports import Model
     from convert.progress import Progress
 
     def load(progress: Progress) -> Model:

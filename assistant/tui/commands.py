@@ -21,6 +21,12 @@ COMMANDS = (
     Command("new", "new_chat", "Begin a new chat", "Ctrl+N"),
     Command("chats", "chats", "Find, open, rename and delete chats", "Ctrl+O", "WORDS"),
     Command("rename", "rename", "Rename this chat", "", "TITLE"),
+    Command("edit", "edit", "Edit your last message, in a new branch"),
+    Command("again", "regenerate", "Have the last reply written again"),
+    Command("continue", "continue_reply", "Go on with a reply that was cut off"),
+    Command("editor", "editor", "Write the message in your own editor", "Ctrl+G"),
+    Command("older", "older_version", "Show the version before, of a message that has several"),
+    Command("newer", "newer_version", "Show the next version, of a message that has several"),
 )
 
 

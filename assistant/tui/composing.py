@@ -1,27 +1,53 @@
-"""The half of the chat's screen that takes what the user writes."""
+"""The part of the chat's screen that takes what the user writes."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+from inspect import isawaitable
 from pathlib import Path
 from typing import ClassVar
 
+from textual import work
+from textual.app import SuspendNotSupported
 from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Static
 
+from assistant.conversation.history import History
+from assistant.conversation.shelf import NOT_BEGUN
+from assistant.conversation.window import fit
+from assistant.engine.message import Message
 from assistant.engine.options import GenerateOptions
-from assistant.tui.model_thread import Loader, Request
-from assistant.tui.replying import ReplyingScreen
+from assistant.tui.attachments import Mention, mentions, size_in_words, with_files
+from assistant.tui.branching import BranchingScreen
+from assistant.tui.commands import Command, find
+from assistant.tui.completion import suggest
+from assistant.tui.editor import edit
+from assistant.tui.model_thread import Loader
+from assistant.tui.pace import Pace
+from assistant.tui.recall import Recall
+from assistant.tui.reports import Request
 from assistant.tui.widgets.message import MessageView, Notice
 from assistant.tui.widgets.prompt import Prompt
+from assistant.tui.widgets.suggestions import Suggestions
 from convert.errors import TakebackError
+from convert.untrusted import clean, clean_line
+
+MOST_RECALLED = 500
+LONG = 2_000
+"""Characters from which on a message is measured before it is sent."""
+
+_COMMAND = re.compile(r"/([a-z]+)(?: +(\S.*))?")
 
 
-class ComposingScreen(ReplyingScreen):
-    """One chat, its replies, and what is written for it."""
+class ComposingScreen(BranchingScreen):
+    """One chat, its replies, its branches, and what is written for it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", show=False),
         Binding("ctrl+c", "interrupt", "Copy, or stop", show=False, priority=True),
+        Binding("ctrl+g", "editor", "Your own editor", show=False, priority=True),
     ]
 
     def __init__(
@@ -35,34 +61,68 @@ class ComposingScreen(ReplyingScreen):
         """`system` is for the chats begun here."""
         super().__init__(load, database, model_name, options)
         self._system = system
+        self._recall = Recall()
+        self._unsent: dict[int, str] = {}
+        self._writes = Pace(self._begin_to_keep, 1, self.set_timer)
+
+    # Sending
 
     async def on_prompt_sent(self, message: Prompt.Sent) -> None:
-        """Store what the user wrote, show it, and ask for a reply. Only then the prompt is emptied."""
+        """Do the command, or store what the user wrote, show it, and ask for a reply.
+
+        Only then the prompt is emptied.
+        """
         if self._history is None:
             return  # it is not open yet, or the screen says why it cannot be
-        if self._request is not None:
-            self._show_state("Not yet: wait for this reply, or press Esc to stop it", "$text-warning")
+        if found := _COMMAND.fullmatch(message.text.rstrip()):
+            await self._obey(found[1], found[2] or "")
             return
-        text = message.text.strip()
+        if self._busy():
+            return
+        edited = self._editing
         try:
-            if self._chat is None:
-                chat, entry = await asyncio.to_thread(self._history.new_chat, text, self._system)
-            else:
-                chat = self._chat
-                entry = await asyncio.to_thread(self._history.say, chat, text)
+            text = await asyncio.to_thread(with_files, message.text.strip())
+            await self._measure(text)
+            chat, view = await asyncio.to_thread(self._store, self._history, self._chat, text, edited)
         except TakebackError as error:
             await self._transcript.add(Notice(f"Not sent: {error}"))
             return
         self._chat = chat
-        self._prompt.clear()
-        await self._transcript.add(MessageView.of_user(text, entry))
+        if edited is None:
+            self._prompt.clear()
+        else:
+            await self._transcript.cut(edited)
+            self._end_editing()
+        await self._transcript.add(view)
         await self._ask(Request(chat))
 
+    async def _measure(self, text: str) -> None:
+        """Raise TakebackError if a long message cannot fit the context. Without a model nothing is known."""
+        if self._ready and len(text) >= LONG:
+            alone = [Message("user", text)]
+            await asyncio.wrap_future(
+                self._model.ask(lambda model: fit(alone, model.count_tokens, model.info.context_length))
+            )
+
+    def _store(
+        self, history: History, chat: int | None, text: str, edited: int | None
+    ) -> tuple[int, MessageView]:
+        """Store a message; returns its chat and what shows it. Not for the screen's thread."""
+        if chat is None:
+            chat, message = history.new_chat(text, self._system)
+            history.keep_unsent(NOT_BEGUN, "")
+        else:
+            message = history.say(chat, text, instead_of=edited)
+        stored = history.entry(message) if edited is not None else None
+        return chat, MessageView.of_user(text, message) if stored is None else MessageView.of_entry(stored)
+
     def action_stop(self) -> None:
-        """Stop the reply and keep what was shown of it; else go back to the prompt."""
+        """Stop the reply and keep what was shown of it; else go back to the prompt, then end editing."""
         if self._request is not None:
             self._show_state("Stopping…")
             self._model.cancel(self._request)
+        elif self._prompt.has_focus and self._editing is not None:
+            self._end_editing()
         else:
             self._prompt.focus()
 
@@ -75,3 +135,121 @@ class ComposingScreen(ReplyingScreen):
             self.action_stop()
         else:
             self._show_state("Ctrl+Q quits")
+
+    # Commands
+
+    async def run_command(self, command: Command, words: str = "") -> None:
+        """Do what was asked for by name."""
+        done = getattr(self, f"action_{command.action}")(*([words] if command.takes else []))
+        if isawaitable(done):
+            await done
+
+    async def _obey(self, name: str, words: str) -> None:
+        command = find(name)
+        if command is None:
+            self._show_state(f"There is no /{name}; with a space before it, it is sent", "$text-warning")
+        elif words and not command.takes:
+            self._show_state(
+                f"Nothing may follow /{name}; with a space before it, it is sent", "$text-warning"
+            )
+        else:
+            self._prompt.clear()
+            await self.run_command(command, words)
+
+    # Writing
+
+    def on_text_area_changed(self) -> None:
+        """Suggest, say what is attached, and keep what is written."""
+        self._look(self._prompt.before_cursor, self._prompt.text)
+        if self._history is not None:
+            written = self._prompt.text if self._editing is None else self._set_aside
+            self._unsent[NOT_BEGUN if self._chat is None else self._chat] = written
+            self._writes.soon()
+
+    @work(exclusive=True, group="look")
+    async def _look(self, before: str, text: str) -> None:
+        suggestions = self.query_one(Suggestions)
+        if "/" not in before[:1] and "@" not in text:
+            suggestions.offer([])
+            self._show_attached([])
+            return
+        suggestions.offer(await asyncio.to_thread(suggest, before))
+        self._show_attached(await asyncio.to_thread(mentions, text))
+
+    def _show_attached(self, named: list[Mention]) -> None:
+        parts = [
+            f"{clean_line(file.name)}: no such file, so just words"
+            if file.size is None
+            else f"Attaches {clean_line(file.name)}, {size_in_words(file.size)}"
+            for file in named
+        ]
+        attached = self.query_one("#attached", Static)
+        attached.display = bool(parts)
+        attached.update(Content(" · ".join(parts)))
+
+    async def on_prompt_recall(self, message: Prompt.Recall) -> None:
+        """Put what the user said before into the prompt, or what was said after it."""
+        now = self._prompt.text
+        if self._history is not None and self._recall.at_rest(now) and message.step > 0:
+            try:
+                said = await asyncio.to_thread(self._history.said, MOST_RECALLED)
+            except TakebackError as error:
+                self._show_problem(error)
+                return
+            self._recall.begin(now, [clean(text) for text in said])
+        if (text := self._recall.step(message.step)) is not None:
+            self._prompt.fill(text)
+
+    def action_editor(self) -> None:
+        """Write the message in the user's own editor."""
+        try:
+            with self.app.suspend():
+                text = edit(self._prompt.text)
+        except SuspendNotSupported:
+            self._show_state("This terminal cannot be lent to an editor", "$text-warning")
+        except TakebackError as error:
+            self._show_problem(error)
+        else:
+            self._prompt.fill(clean(text))
+
+    # What was not sent
+
+    async def _bring_unsent(self, carried: str = "") -> None:
+        """Put into the prompt what was written for this chat before, unless something is carried there."""
+        if self._history is None:
+            return
+        chat = NOT_BEGUN if self._chat is None else self._chat
+        before = self._prompt.text
+        try:
+            text = carried or await asyncio.to_thread(self._history.unsent, chat)
+        except TakebackError as error:
+            self._show_problem(error)
+            return
+        if self._prompt.text == before != text:  # else the user has begun to write meanwhile
+            self._prompt.fill(clean(text))
+        if carried:
+            self._unsent[chat] = carried
+            self._writes.soon()
+
+    def _leave(self, carried: str) -> None:
+        """Leave a chat, taking along what is written for it."""
+        if carried and self._chat is not None:
+            self._unsent[self._chat] = ""
+            self._writes.soon()
+
+    def _begin_to_keep(self) -> None:
+        self._keep_unsent()
+
+    @work(group="unsent")
+    async def _keep_unsent(self) -> None:
+        if self._history is not None:
+            try:
+                await asyncio.to_thread(self._store_unsent, self._history)
+            except TakebackError as error:
+                self._show_problem(error)
+
+    def _store_unsent(self, history: History) -> None:
+        """Store what was written lately. From any thread."""
+        while self._unsent:
+            chat, text = self._unsent.popitem()
+            history.keep_unsent(chat, text)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
 
 from assistant.conversation.history import History
 from assistant.conversation.recording import Recording
@@ -14,121 +16,26 @@ from assistant.conversation.window import as_messages, fit
 from assistant.engine.events import Done, Error, Event
 from assistant.engine.message import Message
 from assistant.engine.options import GenerateOptions
+from assistant.tui.reports import (
+    LeftOut,
+    Loaded,
+    LoadFailed,
+    Loading,
+    Model,
+    Problem,
+    Recorded,
+    Replied,
+    Report,
+    Request,
+    Stored,
+)
 from convert.errors import TakebackError
 from convert.progress import Progress
 
-
-class Info(Protocol):
-    """What the chat needs to know of a model."""
-
-    @property
-    def name(self) -> str:
-        """For people."""
-
-    @property
-    def context_length(self) -> int:
-        """In tokens."""
-
-    @property
-    def contract(self) -> object | None:
-        """None where the model cannot take back."""
-
-    @property
-    def note(self) -> str | None:
-        """One line for the user, or None."""
-
-    @property
-    def vocab_sha256(self) -> str:
-        """Of the vocabulary that generated ids belong to."""
-
-
-class Model(Protocol):
-    """What the chat needs of a loaded model; `assistant.engine.session.Session` is one."""
-
-    @property
-    def info(self) -> Info:
-        """What it is."""
-
-    def generate(
-        self, messages: Sequence[Message], options: GenerateOptions | None = None
-    ) -> Iterator[Event]:
-        """Write the next reply."""
-
-    def count_tokens(self, messages: Sequence[Message]) -> int:
-        """The tokens of a conversation."""
-
-    def cancel(self) -> None:
-        """Stop the reply, from any thread."""
-
-    def close(self) -> None:
-        """Free it."""
-
+T = TypeVar("T")
 
 Loader = Callable[[Progress], Model]
 """Loads a model, and builds it first where that is needed. Raises TakebackError."""
-
-
-@dataclass(frozen=True)
-class Loading:
-    """The model is being built or loaded: what is done now, and how many per cent of it; -1: not known."""
-
-    what: str
-    percent: int
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """The model is ready."""
-
-    info: Info
-
-
-@dataclass(frozen=True)
-class LoadFailed:
-    """There will be no model; one line for the user."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """So many of the chat's oldest messages did not fit the context."""
-
-    messages: int
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something went wrong beside the reply; one line for the user."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Replied:
-    """The next event of a request's reply."""
-
-    request: Request
-    event: Event
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A request's reply has a place in the store: the id of its message."""
-
-    request: Request
-    entry: int
-
-
-Report = Loading | Loaded | LoadFailed | LeftOut | Problem | Stored | Replied
-
-
-@dataclass(eq=False)
-class Request:
-    """A chat whose last message waits for a reply."""
-
-    chat: int
-    cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 class ModelThread:
@@ -140,7 +47,7 @@ class ModelThread:
         self._options = options
         self._load = load
         self._report = report
-        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Request | Callable[[Model], None] | None] = queue.SimpleQueue()
         self._history: History | None = None
         self._model: Model | None = None
         self._left_out: dict[int, int] = {}
@@ -157,6 +64,20 @@ class ModelThread:
     def submit(self, request: Request) -> None:
         """Ask for a reply; it is written once those before it are done."""
         self._requests.put(request)
+
+    def ask(self, question: Callable[[Model], T]) -> Future[T]:
+        """Have something asked of the model, once the requests before it are done."""
+        asked: Future[T] = Future()
+
+        def answer(model: Model) -> None:
+            if asked.set_running_or_notify_cancel():
+                try:
+                    asked.set_result(question(model))
+                except Exception as error:
+                    asked.set_exception(error)
+
+        self._requests.put(answer)
+        return asked
 
     def cancel(self, request: Request) -> None:
         """End a request, whether it is being written or waits."""
@@ -179,12 +100,12 @@ class ModelThread:
             self._model = model = self._load(self._progress)
         except Exception as error:  # whatever it is: a thread that dies in silence would be waited for
             self._report(LoadFailed(line := _line(error)))
-            for request in self._waiting():
+            for request in self._waiting(None):
                 self._report(Replied(request, Error(line)))
             return
         try:
             self._report(Loaded(model.info))
-            for request in self._waiting():
+            for request in self._waiting(model):
                 try:
                     self._answer(model, request)
                 except Exception as error:
@@ -192,10 +113,13 @@ class ModelThread:
         finally:
             model.close()
 
-    def _waiting(self) -> Iterator[Request]:
-        """The requests as they come, until the thread is to end."""
+    def _waiting(self, model: Model | None) -> Iterator[Request]:
+        """The requests as they come, until the thread is to end. What is asked between them is answered here."""
         while (request := self._requests.get()) is not None and not self._closing.is_set():
-            yield request
+            if isinstance(request, Request):
+                yield request
+            elif model is not None:  # nobody asks without a model
+                request(model)
 
     def _progress(self, what: str, done: int, total: int) -> None:
         """Report how far the load is, once for each per cent: it may be told a thousand times a second."""
@@ -209,19 +133,27 @@ class ModelThread:
 
         if request.cancelled.is_set():
             send(_cancelled())
+            self._report(Recorded(request))
             return
         try:
-            messages = self._messages(model, request.chat)
+            messages = self._messages(model, request)
         except TakebackError as error:
             send(Error(str(error)))
             return
         assert self._history is not None
         problem: Callable[[str], None] = lambda line: self._report(Problem(line))  # noqa: E731
-        recording = Recording(self._history, request.chat, model.info.vocab_sha256, problem)
-        if recording.entry is not None:
-            self._report(Stored(request, recording.entry))
+        recording = Recording(
+            self._history,
+            request.chat,
+            model.info.vocab_sha256,
+            problem,
+            instead_of=request.instead_of,
+            beginning=request.beginning,
+        )
+        options = replace(self._options or GenerateOptions(), prefill=request.beginning)
         try:
-            for event in model.generate(messages, self._options):
+            self._report_place(request, recording.entry)
+            for event in model.generate(messages, options if request.beginning else self._options):
                 if self._closing.is_set() or request.cancelled.is_set():
                     model.cancel()  # again: it may have come before this reply began
                 # The screen first: it should not wait for the disk.
@@ -229,22 +161,42 @@ class ModelThread:
                 recording.feed(event)
         finally:
             recording.end()
+            self._report(Recorded(request))
 
-    def _messages(self, model: Model, number: int) -> list[Message]:
+    def _report_place(self, request: Request, entry: int | None) -> None:
+        """Say where the reply is stored. One that goes on with another will be a version less: it replaces it."""
+        assert self._history is not None
+        if entry is None:
+            return
+        stored = None
+        if request.instead_of is not None:
+            with suppress(TakebackError):
+                stored = self._history.entry(entry)
+        less = bool(request.beginning)
+        place = (stored.version - less, stored.versions - less) if stored else (1, 1)
+        self._report(Stored(request, entry, *place))
+
+    def _messages(self, model: Model, request: Request) -> list[Message]:
         """What the model sees of a chat."""
         assert self._history is not None
+        number = request.chat
         chat = self._history.chat(number)
         if chat is None:
             raise TakebackError("this chat was deleted meanwhile; press Ctrl+N for a new one")
-        entries = self._history.entries(number)
+        entries = self._history.entries(number, before=request.instead_of)
         messages = as_messages(entries, chat.system)
         before = self._left_out.get(number, 0)
+        more = model.count_tokens([Message("user", request.beginning)]) if request.beginning else 0
+
+        def count(messages: Sequence[Message]) -> int:
+            return model.count_tokens(messages) + more
+
         try:
-            window = fit(messages, model.count_tokens, model.info.context_length, before)
+            window = fit(messages, count, model.info.context_length, before)
         except TakebackError:
             # Messages in a row are one to the model, and those not answered before may be what is too long.
             alone = as_messages(entries[-1:], chat.system)
-            window = fit(alone, model.count_tokens, model.info.context_length)
+            window = fit(alone, count, model.info.context_length)
             if len(entries) > 1:
                 self._report(LeftOut(len(entries) - 1))
             return window.messages

@@ -11,23 +11,24 @@ from textual.message import Message
 from textual.screen import Screen
 
 from assistant.conversation.history import History
+from assistant.conversation.recording import came_to_nothing
 from assistant.conversation.records import Chat, Entry
 from assistant.engine.events import Done, Error, Event, Prefill, Reset, Text
 from assistant.engine.options import GenerateOptions
-from assistant.tui.model_thread import (
+from assistant.tui.model_thread import Loader, ModelThread
+from assistant.tui.pace import Pace
+from assistant.tui.reports import (
     LeftOut,
     Loaded,
-    Loader,
     LoadFailed,
     Loading,
-    ModelThread,
     Problem,
+    Recorded,
     Replied,
     Report,
     Request,
     Stored,
 )
-from assistant.tui.pace import Pace
 from assistant.tui.widgets.lines import Header, StatusLine
 from assistant.tui.widgets.message import MessageView, Notice
 from assistant.tui.widgets.prompt import Prompt
@@ -56,6 +57,8 @@ class ReplyingScreen(Screen[None]):
         self._chat: int | None = None
         self._deleted: list[Chat] = []
         self._request: Request | None = None
+        self._shown_otherwise: Request | None = None
+        self._to_say = ""
         self._ready = False
         self._state: tuple[str, str] = ("Starting…", "")
         self._unseen_resets = 0
@@ -83,6 +86,26 @@ class ReplyingScreen(Screen[None]):
 
     async def _take(self, report: Report) -> None:
         match report:
+            case Replied(request, event):
+                if request is self._request:
+                    await self._reply(event)
+            case Stored(request, entry, version, versions):
+                if request is self._request and (live := self._transcript.live) is not None:
+                    live.entry, live.place = entry, (version, versions)
+            case Recorded(request):
+                if request is self._shown_otherwise:
+                    await self._again(request.chat)
+            case LeftOut(messages):
+                what = "the first message" if messages == 1 else f"the first {messages} messages"
+                text = f"The model no longer sees {what}: the context is full"
+                await self._transcript.add(Notice(text))
+            case Problem(message):
+                await self._transcript.add(Notice(message))
+            case Loading() | Loaded() | LoadFailed():
+                await self._take_loading(report)
+
+    async def _take_loading(self, report: Loading | Loaded | LoadFailed) -> None:
+        match report:
             case Loading(what, percent):
                 part = f" {percent} %" if percent >= 0 else ""
                 self._show_state(f"{what[:1].upper()}{what[1:]}{part}")
@@ -97,18 +120,6 @@ class ReplyingScreen(Screen[None]):
                 await self._settle(Error(message))
                 await self._transcript.add(Notice(message))
                 self._show_state("No model: what you write is stored, and not answered", "$text-error")
-            case LeftOut(messages):
-                what = "the first message" if messages == 1 else f"the first {messages} messages"
-                text = f"The model no longer sees {what}: the context is full"
-                await self._transcript.add(Notice(text))
-            case Problem(message):
-                await self._transcript.add(Notice(message))
-            case Stored(request, entry):
-                if request is self._request and (live := self._transcript.live) is not None:
-                    live.entry = entry
-            case Replied(request, event):
-                if request is self._request:
-                    await self._reply(event)
 
     async def _reply(self, event: Event) -> None:
         match event:
@@ -131,30 +142,42 @@ class ReplyingScreen(Screen[None]):
         """Finish the reply on the screen; the model's thread has it in the store."""
         if self._request is None or (live := self._transcript.live) is None:
             return
-        self._request = None
+        request, self._request = self._request, None
         self._show_keys()
-        if isinstance(event, Error):
-            self._show_state("Unfinished" if live.said else "No reply", "$text-error")
-            seen, views = live.shown_resets, []
-            if live.said:  # it stays, as it does in the store
-                views = [
-                    MessageView.of_model(
-                        live.said, reason="error", resets=seen, shown_resets=seen, entry=live.entry
-                    )
-                ]
-            await self._transcript.settle(*views, Notice(event.message))
-            return
+        if isinstance(event, Done):
+            text, reason, resets, self._to_say = event.text, str(event.reason), event.resets, ""
+        else:
+            text, reason, resets, self._to_say = live.said, "error", live.shown_resets, event.message
         view = MessageView.of_model(
-            event.text,
-            reason=event.reason,
-            resets=event.resets,
+            text,
+            reason=reason,
+            resets=resets,
             shown_resets=live.shown_resets,
             entry=live.entry,
+            place=live.place,
         )
+        if came_to_nothing(request.instead_of, request.beginning, text, resets):
+            self._shown_otherwise = request
+        if isinstance(event, Error):
+            self._show_state("Unfinished" if live.said else "No reply", "$text-error")
+            # What was said stays, as it does in the store.
+            await self._transcript.settle(*([view] if live.said else []), Notice(event.message))
+            return
         await self._transcript.settle(view)
         word = {"cancelled": "Stopped", "reset_limit": "Taken back"}.get(event.reason, "Ready")
         speed = f" · {event.tokens_per_s:.1f} tokens/s" if event.tokens_per_s else ""
         self._show_state(word + speed)
+
+    async def _again(self, chat: int) -> None:
+        """Show a chat as it is stored, if it is still the one that is shown."""
+        self._shown_otherwise = None
+        if chat == self._chat and self._request is None:
+            try:
+                await self._show_chat(chat)
+            except TakebackError as error:
+                self._show_problem(error)
+            if self._to_say:
+                await self._transcript.add(Notice(self._to_say))
 
     # What is seen
 

@@ -40,11 +40,13 @@ class ScriptedModel:
         )
         self.scripts = list(scripts)
         self.asked = []
+        self.options = []
         self.closed = False
         self._cancelled = threading.Event()
 
     def generate(self, messages, options=None) -> Iterator[Event]:
         self.asked.append(list(messages))
+        self.options.append(options)
         self._cancelled.clear()
         shown = ""
         for step in self.scripts.pop(0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.selection import Selection
 from textual.widgets import Static
@@ -14,6 +15,9 @@ from assistant.tui.markdown import TAB, GrowingMarkdown, render
 from convert.untrusted import clean, clean_line
 
 YOU, MODEL = "You", "Assistant"
+ONLY = (1, 1)
+"""The place of a message that was said once: the first version of one."""
+
 REMARKS = {
     "cancelled": "Stopped",
     "length": "Stopped at the length limit",
@@ -29,6 +33,15 @@ class MessageView(Static, can_focus=True):
     """A settled message. It gets the focus by keys alone: a click begins to select its text."""
 
     FOCUS_ON_CLICK: ClassVar[bool] = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e", "screen.edit", "Edit", show=False),
+        Binding("r", "screen.regenerate", "Write again", show=False),
+        Binding("c", "screen.continue_reply", "Continue", show=False),
+        Binding("left", "screen.older_version", "Version before", show=False),
+        Binding("right", "screen.newer_version", "Next version", show=False),
+        Binding("up", "app.focus_previous", "Message before", show=False),
+        Binding("down", "app.focus_next", "Next message", show=False),
+    ]
 
     def __init__(
         self,
@@ -39,14 +52,18 @@ class MessageView(Static, can_focus=True):
         notice: str = "",
         remark: str = "",
         entry: int | None = None,
+        place: tuple[int, int] = ONLY,
     ) -> None:
         """`role` is `user` or `assistant`; `notice` stands above the text, `remark` below it.
 
-        `entry` is the message's id in the store, None where the screen does not know it.
+        `entry` is the message's id in the store, None where the screen does not know it; `place` says which
+        version of how many it is.
         """
+        self.role = role
         self.entry = entry
+        self.versions = place[1]
         self._parts = (
-            (_label(name), *_line(notice, "$text-secondary")),
+            (_label(name, place), *_line(notice, "$text-secondary")),
             body,
             _line(remark, "$text-warning", gap=True),
         )
@@ -55,33 +72,43 @@ class MessageView(Static, can_focus=True):
         self.auto_links = False
 
     @classmethod
-    def of_user(cls, text: str, entry: int) -> MessageView:
+    def of_user(cls, text: str, entry: int, place: tuple[int, int] = ONLY) -> MessageView:
         """What the user said. It is shown as it was typed."""
-        return cls("user", YOU, Document([Block(Content(clean_text(text)))]), entry=entry)
+        return cls("user", YOU, Document([Block(Content(clean_text(text)))]), entry=entry, place=place)
 
     @classmethod
     def of_entry(cls, entry: Entry) -> MessageView:
         """A message as it is stored. A reply that no reason is known of is being written elsewhere."""
+        place = (entry.version, entry.versions)
         if entry.role == "user":
-            return cls.of_user(entry.text, entry.id)
+            return cls.of_user(entry.text, entry.id, place)
         return cls.of_model(
             entry.text,
             reason=entry.reason,
             resets=entry.resets,
             shown_resets=entry.shown_resets,
             entry=entry.id,
+            place=place,
         )
 
     @classmethod
     def of_model(
-        cls, text: str, *, reason: str, resets: int, shown_resets: int, entry: int | None = None
+        cls,
+        text: str,
+        *,
+        reason: str,
+        resets: int,
+        shown_resets: int,
+        entry: int | None = None,
+        place: tuple[int, int] = ONLY,
     ) -> MessageView:
         """A reply that is over, for whatever reason."""
         body = render(text)
         if reason == "reset_limit":
             body = Document([Block(Content(no_answer(resets)))])
         remark = REMARKS.get(reason, "")
-        return cls("assistant", MODEL, body, notice=taken_back(shown_resets), remark=remark, entry=entry)
+        notice = taken_back(shown_resets)
+        return cls("assistant", MODEL, body, notice=notice, remark=remark, entry=entry, place=place)
 
     def reserve(self, lines: int) -> None:
         """Take at least so many lines, so that the screen stays where it is."""
@@ -117,11 +144,12 @@ class LiveReply(Static):
     def __init__(self, *, shown_resets: int = 0, reserve: int = 0) -> None:
         """`shown_resets` drafts of this reply were seen and taken back; it takes at least `reserve` lines.
 
-        `entry` is the reply's id in the store, once it has one.
+        `entry` is the reply's id in the store, once it has one, and `place` its version.
         """
         self.shown_resets = shown_resets
         self.reserved = reserve
         self.entry: int | None = None
+        self.place = ONLY
         self._said: list[str] = []
         self._text = GrowingMarkdown()
         super().__init__(self._document(), markup=False, classes="assistant")
@@ -180,9 +208,10 @@ def clean_text(text: str) -> str:
     return clean(text.replace("\r\n", "\n")).expandtabs(TAB)
 
 
-def _label(name: str) -> Block:
+def _label(name: str, place: tuple[int, int] = ONLY) -> Block:
     style = "bold $text-primary" if name == YOU else "bold"
-    return Block(Content(name).stylize(style), said=False)
+    version = f"  version {place[0]} of {place[1]}" if place[1] > 1 else ""
+    return Block(Content.assemble((name, style), (version, "$foreground-muted")), said=False)
 
 
 def _line(text: str, style: str, *, gap: bool = False) -> list[Block]:

@@ -95,6 +95,17 @@ class Transcript(VerticalScroll, can_focus=False):
             self.screen.set_focus(view, scroll_visible=False)
             self.call_after_refresh(self.scroll_to_widget, view, animate=False, top=True)
 
+    def last(self, role: str) -> MessageView | None:
+        """The last message of a role, or None."""
+        views = [view for view in self._messages.query(MessageView).results() if view.role == role]
+        return views[-1] if views else None
+
+    async def cut(self, entry: int) -> None:
+        """Remove a message and all that follows it; all of them where it is not on the screen."""
+        view = self._view(entry)
+        children = self._messages.children
+        await self._messages.remove_children(children[0 if view is None else children.index(view) :])
+
     def _view(self, entry: int) -> MessageView | None:
         views = self._messages.query(MessageView).results()
         return next((view for view in views if view.entry == entry), None)
@@ -144,7 +155,7 @@ class Transcript(VerticalScroll, can_focus=False):
         following = self.following
         reserve = min(max(old.size.height, old.reserved), self.size.height - old.styles.margin.height)
         self._live = LiveReply(shown_resets=old.shown_resets + 1, reserve=reserve)
-        self._live.entry = old.entry
+        self._live.entry, self._live.place = old.entry, old.place
         with self.app.batch_update():
             await self._messages.mount(self._live, after=old)
             await old.remove()
