@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from assistant.engine.libllama import Context, Model
 from assistant.engine.options import LoadOptions
 from assistant.engine.session import Session
+from tests.engine.tiny_models import CHUNK, KINDS
 
 RESET = "<repo_name>"
 """A control token that ends nothing: it stands for the reset token in a model that has none."""
@@ -29,3 +31,11 @@ def session(shared_session):
     yield shared_session
     shared_session._end_running()
     shared_session.context.uncancel()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request, tmp_path_factory):
+    """Makes fresh contexts of one kind of memory."""
+    write, swa_full = KINDS[request.param]
+    model = Model(write(tmp_path_factory.mktemp("kinds") / "tiny.gguf"))
+    return lambda: Context(model, n_ctx=1024, threads=1, chunk=CHUNK, swa_full=swa_full)

@@ -14,18 +14,8 @@ from assistant.engine.sampler import Sampler
 from assistant.engine.vocabulary import Vocabulary
 from assistant.engine.voice import Voice
 from tests.engine import tiny_models
-from tests.engine.tiny_models import WINDOW
+from tests.engine.tiny_models import CHUNK, WINDOW
 
-KINDS = {
-    "dense": (tiny_models.write_dense_model, False),
-    "window": (tiny_models.write_window_model, False),
-    "window, swa_full": (tiny_models.write_window_model, True),
-    "recurrent": (tiny_models.write_recurrent_model, False),
-    "hybrid": (tiny_models.write_hybrid_model, False),
-    "hybrid with a window": (tiny_models.write_convolution_model, False),
-    "hybrid with a window, swa_full": (tiny_models.write_convolution_model, True),
-}
-CHUNK = 64
 PROMPTS = {"shorter": [1, *range(100, 109)], "longer": [1, *range(100, 150)]}
 """Than the window of 16 tokens."""
 DRAFTS = (WINDOW - 10, WINDOW + 24, 300)
@@ -36,13 +26,6 @@ TOLERANCE = 1e-4
 attention adds its cells up may differ, after a state was put back into other cells."""
 OTHER_PIECES = 1e-2
 """Where the same ids are read in other pieces: other kernels round in another way, and keys are stored as f16."""
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def kind(request, tmp_path_factory):
-    write, swa_full = KINDS[request.param]
-    model = Model(write(tmp_path_factory.mktemp("kinds") / "tiny.gguf"))
-    return lambda: Context(model, n_ctx=1024, threads=1, chunk=CHUNK, swa_full=swa_full)
 
 
 def read(memory, ids) -> None:

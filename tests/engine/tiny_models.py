@@ -12,6 +12,8 @@ import numpy as np
 
 WIDTH, LAYERS, WINDOW = 64, 2, 16
 INNER, STATE, RANK = 2 * WIDTH, 16, 4
+CHUNK = 64
+"""Of a prompt, in tokens: the cells of a sliding window are then 256."""
 CHAT = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}<s>assistant:"
 WORDS = ["▁", "▁a", "▁the", "▁sea", "a", "e", "s", "t", "h", "▁s", "he", "th", "the", "ea", "sea", "[RESET]"]
 
@@ -196,3 +198,15 @@ def _end(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+KINDS: dict[str, tuple[Callable[[Path], Path], bool]] = {
+    "dense": (write_dense_model, False),
+    "window": (write_window_model, False),
+    "window, swa_full": (write_window_model, True),
+    "recurrent": (write_recurrent_model, False),
+    "hybrid": (write_hybrid_model, False),
+    "hybrid with a window": (write_convolution_model, False),
+    "hybrid with a window, swa_full": (write_convolution_model, True),
+}
+"""How each kind of memory is made, and whether it keeps all of its sliding window (`swa_full`)."""
