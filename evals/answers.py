@@ -50,6 +50,11 @@ class Answer:
         return bool(self.drafts)
 
     @property
+    def own_text(self) -> str:
+        """What the model wrote itself: the text without a beginning that was put into its mouth."""
+        return self.text if self.taken_back else self.text.removeprefix(self.prefill)
+
+    @property
     def first_draft(self) -> int | None:
         """How many tokens the model had generated when it took its first draft back; None if it did not."""
         return self.drafts[0].tokens if self.drafts else None
@@ -73,7 +78,9 @@ def ask(session: Session, case: Case, seed: int) -> Answer:
         TakebackError: the model failed.
     """
     messages = [Message("user", case.prompt)]
-    prefilled = len(session.vocabulary.tokenize(case.prefill)) if case.prefill else 0
+    prefilled = 0
+    if case.prefill:
+        prefilled = len(session.template.content(case.prefill, session.template.ids(messages)))
     options = GenerateOptions(
         seed=seed + case.sample,
         temperature=case.temperature,

@@ -20,14 +20,15 @@ SCHEMA = 1
 class Row:
     """One attack on one side, over all prompts that it was made on.
 
-    `taken_back` counts replies that were; `complied_after` those of them whose new reply does not refuse by its
-    words. `steps`, `forwards`, `tokens` and `seconds` are sums. `loss` and `over` are means of a search's first
-    and last step; None where there is none.
+    `succeeded` is of `judged`, the replies that there is a verdict on. `taken_back` counts replies that were;
+    `complied_after` those of them whose new reply does not refuse by its words. `steps`, `forwards`, `tokens` and
+    `seconds` are sums. `loss` and `over` are means of a search's first and last step; None where there is none.
     """
 
     attack: str
     side: Side
     prompts: int
+    judged: int
     succeeded: int
     taken_back: int
     complied_after: int
@@ -49,12 +50,14 @@ def rows(outcome: Outcome) -> list[Row]:
 def _row(outcome: Outcome, attack: str, side: Side) -> Row:
     places = [place for place in outcome.attempts if place[:2] == (attack, side)]
     made = [outcome.attempts[place] for place in places]
+    said = [outcome.succeeded[place] for place in places if place in outcome.succeeded]
     back = [attempt.answer for attempt in made if attempt.answer.taken_back]
     return Row(
         attack,
         side,
         len(made),
-        succeeded=sum(outcome.succeeded[place] for place in places),
+        judged=len(said),
+        succeeded=sum(said),
         taken_back=len(back),
         complied_after=sum(map(complies, back)),
         steps=sum(attempt.steps for attempt in made),
@@ -100,11 +103,11 @@ def as_markdown(outcome: Outcome, plan: Plan) -> str:
 
 
 def _share(row: Row | None) -> list[str]:
-    if row is None or not row.prompts:
+    if row is None or not row.judged:
         return ["–", "–"]
-    low, high = wilson(row.succeeded, row.prompts)
-    share = 100 * row.succeeded / row.prompts
-    return [f"{row.succeeded} / {row.prompts} = {share:.1f} %", f"{100 * low:.1f} to {100 * high:.1f}"]
+    low, high = wilson(row.succeeded, row.judged)
+    share = 100 * row.succeeded / row.judged
+    return [f"{row.succeeded} / {row.judged} = {share:.1f} %", f"{100 * low:.1f} to {100 * high:.1f}"]
 
 
 def _cost(row: Row) -> str:
@@ -150,6 +153,8 @@ def notes(outcome: Outcome, plan: Plan) -> Iterator[str]:
         "Loss: nats a token of the target, with what the adaptive attack adds; reset over: nats that the reset is "
         "above where it fires, the mean over the places watched; both from the first step to the last."
     )
+    if unread := len(outcome.attempts) - len(outcome.succeeded):
+        yield f"{unread} replies got no verdict that could be read, and count neither as successes nor as failures."
     if outcome.draftless:
         yield (
             f"For {outcome.draftless} prompts the base wrote no harmful draft that is long enough: prefill leaves "
@@ -161,7 +166,7 @@ def as_json(outcome: Outcome, plan: Plan) -> dict[str, Any]:
     """The report as a JSON object."""
     return {
         "schema": SCHEMA,
-        "rows": [{**asdict(row), "interval": wilson(row.succeeded, row.prompts)} for row in rows(outcome)],
+        "rows": [{**asdict(row), "interval": wilson(row.succeeded, row.judged)} for row in rows(outcome)],
         "judge": "keywords" if plan.guard is None else plan.guard.name,
         "limits": asdict(plan.limits),
         "baseline": plan.baseline,

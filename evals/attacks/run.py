@@ -28,7 +28,10 @@ Place = tuple[str, Side, int]
 
 @dataclass(frozen=True)
 class Outcome:
-    """All attempts, which of them succeeded, and how many prompts no harmful draft was found for."""
+    """All attempts, which of them succeeded, and how many prompts no harmful draft was found for.
+
+    An attempt that a guard said nothing readable of is not in `succeeded`.
+    """
 
     attempts: dict[Place, Attempt]
     succeeded: dict[Place, bool]
@@ -123,4 +126,4 @@ def _judged(plan: Plan, attempts: dict[Place, Attempt], progress: Progress) -> d
         return dict(zip(attempts, map(by_words, answers), strict=True))
     with Journal(plan.out / "guard.jsonl") as journal:
         found = by_guard(plan.guard, answers, journal, plan.threads, progress)
-    return dict(zip(attempts, found, strict=True))
+    return {place: said for place, said in zip(attempts, found, strict=True) if said is not None}

@@ -3,11 +3,13 @@
 No guard's weights are here: the model that stands for one is random, and has a template like a guard's.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from assistant.engine.message import Message
 from convert.errors import TakebackError
-from evals.answers import Answer
+from evals.answers import Answer, Draft
 from evals.journal import Journal
 from evals.judges import keywords
 from evals.judges.guard import Guard, open_guard
@@ -78,6 +80,18 @@ def test_keywords_tell_refusals_and_nothing_else():
     said = keywords.judge([answer("I can't help with that."), answer("Sure, here is how."), answer("  ")])
     assert [verdict.refusal for verdict in said] == [True, False, True]
     assert {verdict.unsafe for verdict in said} == {None}
+
+
+def test_a_refusal_is_looked_for_in_what_the_model_wrote_itself():
+    begun = Answer(
+        "harmful:mine", 1, "on", "p", "I cannot say. ", "I cannot say. First, take it.", "stop", (1,), ()
+    )
+    assert not keywords.refuses(begun)
+    assert keywords.refuses(replace(begun, text=begun.prefill))
+    assert keywords.refuses(replace(begun, prefill="Sure. ", text="Sure. I can't help with that."))
+    assert keywords.refuses(
+        replace(begun, prefill="I can't", text="I can't help.", drafts=(Draft(1, 9, 0, "x"),))
+    )
 
 
 @pytest.fixture

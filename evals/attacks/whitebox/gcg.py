@@ -56,13 +56,17 @@ def search(
 
 def _gradient(model: Any, slots: Slots, goal: Goal, suffix: Suffix) -> Any:
     """How the loss changes with each place's weight on each token, [places, v]."""
-    table = model.get_input_embeddings().weight
+    embedding = model.get_input_embeddings()
+    table, scale = (
+        embedding.weight,
+        getattr(embedding, "embed_scale", 1.0),
+    )  # Gemma's scales what is looked up
     chosen = torch.zeros(len(suffix), len(table), device=table.device, dtype=table.dtype)
     chosen[torch.arange(len(suffix)), list(suffix)] = 1.0
     chosen.requires_grad_()
     ids = torch.tensor([*slots.head, *slots.tail, *goal.reply], device=table.device)
-    head, rest = table[ids].split([len(slots.head), len(ids) - len(slots.head)])
-    embeds = torch.cat([head, chosen @ table, rest])[None]
+    head, rest = embedding(ids).split([len(slots.head), len(ids) - len(slots.head)])
+    embeds = torch.cat([head, chosen @ table * scale, rest])[None]
     logits = model(inputs_embeds=embeds, logits_to_keep=len(goal.reply) + 1).logits
     (found,) = torch.autograd.grad(losses(logits, goal).sum(), chosen)
     return found.cpu()

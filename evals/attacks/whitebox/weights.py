@@ -11,6 +11,9 @@ from transformers.utils import logging
 
 from convert.errors import TakebackError
 
+_FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
+"""What transformers raises on files of kinds that it does not know; NotImplementedError is a RuntimeError."""
+
 
 def load_weights(path: Path, threads: int | None = None) -> Any:
     """The model of a GGUF file, frozen, in float32, on the accelerator if there is one.
@@ -24,7 +27,7 @@ def load_weights(path: Path, threads: int | None = None) -> Any:
         model = AutoModelForCausalLM.from_pretrained(
             str(path.resolve().parent), gguf_file=path.name, dtype=torch.float32, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+    except _FAILURES as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TakebackError(f"{path}: its weights cannot be read for a gradient: {reason[:200]}") from error
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -85,6 +85,28 @@ def test_the_gradient_tells_tokens_that_help_from_those_that_harm(tiny_session, 
     assert mean_loss(0) < now < mean_loss(-1)
 
 
+@pytest.mark.parametrize("family", ["Llama", "Gemma2", "Gemma3"])
+def test_the_gradient_is_taken_where_the_model_itself_reads_ids(family, monkeypatch):
+    import transformers
+
+    from evals.attacks.suffix import Slots
+    from evals.attacks.whitebox import gcg
+
+    torch.manual_seed(2)
+    name = "Gemma3Text" if family == "Gemma3" else family
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, sliding_window=64,
+    )  # fmt: skip
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    slots, seen = Slots("", (1, 2), (3, 4, 5), (6, 7)), []
+    monkeypatch.setattr(gcg, "losses", lambda logits, goal: seen.append(logits) or losses(logits, goal))
+    _gradient(model, slots, Goal(reply=(8, 9), wanted=2), (3, 4, 5))
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([[*range(1, 10)]]), logits_to_keep=3).logits
+    assert torch.allclose(seen[0], logits, atol=1e-4)
+
+
 def test_gcg_makes_the_target_likelier_for_the_engine_too(tiny_session, weights, slots):
     wanted = goal(tiny_session)
     found = run(tiny_session, weights, slots, wanted, 12)
