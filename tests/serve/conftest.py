@@ -132,9 +132,9 @@ def served(tiny_model):
     """Serve the tiny model while a test runs: a context manager that gives a Client."""
 
     @contextmanager
-    def run(*, queue=8, ctx=512, **serving):
+    def run(*, host="127.0.0.1", queue=8, ctx=512, **serving):
         defaults = serving.pop("defaults", GenerateOptions(seed=1, max_tokens=64))
-        with listen("127.0.0.1", 0) as bound:
+        with listen(host, 0) as bound:
             address = address_of(bound)
             worker = Worker(Session.open(tiny_model, LoadOptions(ctx=ctx, threads=1)), queue=queue)
             server = Server(build_app(worker, Serving(MODEL, defaults, **serving)), worker)

@@ -9,6 +9,7 @@ import pytest
 import assistant.serve.app as app_module
 import assistant.serve.guard as guard_module
 from assistant.serve.refused import Refused
+from convert.errors import TakebackError
 from tests.serve.conftest import QUESTION
 
 TOKEN = "0123456789abcdef"
@@ -46,6 +47,18 @@ def test_hosts(served):
         ):
             assert refused(client.ask("POST", PATH, ASK, Host=host), 403), host
             assert refused(client.ask("GET", "/health", Host=host), 403)
+
+
+def test_the_other_loopback(served):
+    try:
+        with served(host="::1") as client:
+            port = client.address.rsplit(":", 1)[1]
+            assert client.address == f"[::1]:{port}"
+            assert client.ask("GET", "/health", Host=f"localhost:{port}")[0] == 200
+            assert client.ask("GET", "/health")[0] == 200
+            assert refused(client.ask("GET", "/health", Host=f"[::2]:{port}"), 403)
+    except TakebackError:
+        pytest.skip("this machine has no IPv6")
 
 
 @pytest.mark.parametrize("origin", ["null", "https://evil.example", "http://localhost", ""])

@@ -2,11 +2,13 @@
 
 import json
 import socket
+import threading
 import time
 
 import pytest
 
 from assistant.engine.options import GenerateOptions
+from convert.errors import TakebackError
 from tests.serve.conftest import MODEL, QUESTION, wait_until
 
 WHOLE = {"resets": 0, "discarded_tokens": 0, "taken_back": False}
@@ -129,6 +131,45 @@ def test_a_conversation_that_does_not_fit(served, stream):
         status, _, answer = client.chat(messages=[message], stream=stream)
         assert status == 400
         assert answer["error"]["type"] == "invalid_request_error" and "--ctx" in answer["error"]["message"]
+
+
+def test_a_model_that_fails_while_it_writes(served, says, monkeypatch):
+    says(b"ab")
+    with served(early=True, defaults=GenerateOptions(hold_back=0)) as client:
+        again = client.worker._model.memory.step
+
+        def step(token):
+            if token == 3 + ord("b"):
+                raise TakebackError("llama.cpp failed")
+            again(token)
+
+        monkeypatch.setattr(client.worker._model.memory, "step", step)
+        status, _, answer = client.chat()
+        assert (status, answer["error"]["type"]) == (500, "server_error")
+        status, _, text = client.chat(stream=True)
+        assert status == 200 and '"a"' in text  # too late for another status
+        last = json.loads(text.strip().split("data: ")[-1])
+        assert last["error"]["message"] == "llama.cpp failed" and "[DONE]" not in text
+
+
+def test_jobs_are_done_in_the_order_in_which_they_came(served, says):
+    says(b"ab", pause=0.1)
+    with served(keep_alive=0.05) as client:
+        begun = [client.begin(stream=True) for _ in range(4)]
+        ended = []
+
+        def read(number):
+            begun[number][1].read()
+            ended.append(number)
+
+        readers = [threading.Thread(target=read, args=(number,)) for number in (2, 0, 3, 1)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        for connection, _ in begun:
+            connection.close()
+    assert ended == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("how", [{}, {"stream": True}, {"stream": True, "takeback": {"stream": "settled"}}])
