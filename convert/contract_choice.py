@@ -81,7 +81,7 @@ def choose(
     record = _record(source, adapter)
     old = None if source.header is None else read_contract(source.header, reset_token)[0]
     expected = reset_token or (record.reset_token if record else None) or (old.token if old else None)
-    vocabulary = _vocabulary(source, adapter, planned.rows)
+    vocabulary = source_vocabulary(source, adapter, planned.rows)
     name = expected or _likely(vocabulary) or DEFAULT_TOKEN
     vocabulary = _named_new_rows(vocabulary, planned, name, record, adapter)
     if len(vocabulary.tokens) != planned.rows:
@@ -138,7 +138,8 @@ def _record(source: Checkpoint, adapter: Path | None) -> BacktrackRecord | None:
     return found
 
 
-def _vocabulary(source: Checkpoint, adapter: Path | None, rows: int) -> Vocabulary:
+def source_vocabulary(source: Checkpoint, adapter: Path | None, rows: int) -> Vocabulary:
+    """The vocabulary as source and adapter have it; a folder's is brought to `rows` tokens."""
     if source.header is not None:
         return gguf_vocabulary(source.header)
     own = adapter is not None and (adapter / "tokenizer.json").exists()

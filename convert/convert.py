@@ -131,7 +131,7 @@ def _metadata(source: Checkpoint, planned: Plan, choice: Choice, file_type: str)
             "general.architecture": TypedValue(text, planned.family.GGUF if planned.family else ""),
             "general.type": TypedValue(text, "model"),
             "general.name": TypedValue(
-                text, _model_name(given or source.path.resolve().name, choice.vocabulary)
+                text, _model_name(given or _folder_name(source.path.resolve()), choice.vocabulary)
             ),
             **planned.hyper_parameters,
         }
@@ -144,6 +144,11 @@ def _metadata(source: Checkpoint, planned: Plan, choice: Choice, file_type: str)
         unsealed = changed(choice.contract, source_sha256=_UNKNOWN_DIGEST, reset_row_sha256=_UNKNOWN_DIGEST)
         values |= contract_metadata(unsealed)
     return values
+
+
+def _folder_name(path: Path) -> str:
+    """A checkpoint's name by its folder; one of the hub's is called by its commit, in the repository's."""
+    return path.parents[1].name.rpartition("--")[2] if path.parent.name == "snapshots" else path.name
 
 
 def _model_name(name: str, vocabulary: Vocabulary) -> str:

@@ -19,6 +19,7 @@ from convert.source_digest import source_sha256
 from convert.untrusted import clean_line
 from convert.verify_corpus import CORPUS, SourceTokenizer
 from convert.verify_numbers import check_numbers
+from convert.verify_vocabulary import check_vocabulary
 from convert.verify_weights import check_tensors
 from convert.vocabulary import CONTROL
 
@@ -50,6 +51,7 @@ def verify(
         if contract is not None and contract.source_sha256 is not None:
             checks.append(_check_source(source, lora, contract.source_sha256))
         checks += check_tensors(result, source, lora)
+        checks.append(check_vocabulary(header, source, adapter, token[0] if token else None))
     checks += in_llama
     if numbers and any(check.name == "llama.cpp" and check.verdict == "pass" for check in in_llama):
         computed = check_numbers(file, header, against, adapter, token[0] if token else None)

@@ -11,6 +11,7 @@ from huggingface_hub import constants
 
 from convert.convert import convert
 from convert.errors import TakebackError
+from convert.gguf_header import read_header
 from convert.hub import hub_id, local
 from tests.convert.hub_server import COMMIT, serving
 from tests.convert.small_model import write_adapter, write_checkpoint, write_record
@@ -87,6 +88,7 @@ def test_only_what_is_converted_is_fetched(hub, tmp_path, sharded):
         == sum(len(raw) for name, raw in sharded.items() if name.endswith("safetensors"))
     )
     assert convert(folder, tmp_path / "out.gguf").contract.token == "[RESET]"
+    assert read_header(tmp_path / "out.gguf").metadata["general.name"] == "small-model"
     hub.asked.clear()
     assert local(REPO) == folder
     assert not fetched(hub)

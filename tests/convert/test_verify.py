@@ -9,6 +9,7 @@ from convert.convert import convert
 from convert.export import patch
 from convert.gguf_header import read_header
 from convert.verify import verify
+from tests.convert.small_model import write_checkpoint
 from tests.convert.test_convert import in_llama_order
 
 
@@ -77,6 +78,17 @@ def test_reset_as_an_end_of_generation(tmp_path, checkpoint):
     assert "llama.cpp: no end" in found
 
 
+def test_reset_as_the_end_of_a_turn(tmp_path):
+    write_checkpoint(tmp_path / "c")
+    (tmp_path / "c" / "generation_config.json").write_text('{"eos_token_id": [2, 0]}')
+    convert(tmp_path / "c", tmp_path / "out.gguf", type="f32")
+    assert failed(tmp_path / "out.gguf") == {}
+    patch(tmp_path / "out.gguf", {"tokenizer.ggml.eot_token_id": 300})
+    found = failed(tmp_path / "out.gguf")
+    assert "tokenizer.ggml.eot_token_id" in found["reset token ends no reply"]
+    assert "llama.cpp: no end" in found
+
+
 @pytest.mark.parametrize(
     ("name", "check"),
     [
@@ -92,6 +104,12 @@ def test_one_flipped_bit(copy, checkpoint, name, check):
     found = failed(copy, checkpoint)
     assert list(found) == [check]
     assert name in found[check]
+
+
+def test_a_changed_letter_of_the_template(copy, checkpoint):
+    raw = copy.read_bytes()
+    overwrite(copy, raw.index(b"m.content"), b"m.Content")
+    assert list(failed(copy, checkpoint)) == ["vocabulary"]
 
 
 def test_a_flipped_bit_in_the_reset_row(copy):
@@ -118,24 +136,38 @@ def test_swapped_rows(copy, checkpoint):
     assert "token_embd.weight" in failed(copy, checkpoint)["copied bytes"]
 
 
-def test_another_pre_tokenizer(copy, checkpoint):
-    patch(copy, {"tokenizer.ggml.pre": "chatgl"})  # as long as smollm
+def test_a_wrong_pre_tokenizer(copy, checkpoint):
+    """One that llama.cpp knows and the source does not mean; as long as smollm, so that it fits in its place."""
+    patch(copy, {"tokenizer.ggml.pre": "falcon"})
+    found = failed(copy, checkpoint)
+    assert list(found) == ["vocabulary"]
+    assert found["vocabulary"] == "tokenizer.ggml.pre is 'falcon', and the source's 'smollm'"
+
+
+@pytest.mark.slow
+def test_a_wrong_pre_tokenizer_of_a_real_vocabulary(tmp_path, real_base):
+    """There the corpus shows it, too: the small one has too few merges to tell them apart."""
+    bad = shutil.copy(real_base, tmp_path / "bad.gguf")
+    patch(bad, {"tokenizer.ggml.pre": "falcon"})
+    found = failed(bad, real_base)
+    assert list(found) == ["vocabulary", "tokenizer"]
+    assert "other ids than the source's for" in found["tokenizer"]
+
+
+@pytest.mark.parametrize(
+    ("key", "token_id", "value"), [("tokenizer.ggml.token_type", 7, 4), ("tokenizer.ggml.token_type", 301, 1)]
+)
+def test_another_type_of_a_token(copy, checkpoint, key, token_id, value):
+    with_last(copy, key, token_id, value)
+    assert f"of the token {token_id}" in failed(copy, checkpoint)["vocabulary"]
+
+
+def test_a_pre_tokenizer_that_llama_does_not_know(copy, checkpoint):
+    patch(copy, {"tokenizer.ggml.pre": "chatgl"})
     assert "llama.cpp" in failed(copy, checkpoint)  # and no crash of ours
-    patch(copy, {"tokenizer.ggml.pre": "olmo\0\0".replace("\0", "x")})
-    assert failed(copy, checkpoint)
-
-
-def test_another_tokenizer_than_the_source_s(copy, checkpoint):
-    header = read_header(copy)
-    start = header.places["tokenizer.ggml.pre"]
-    assert copy.read_bytes()[start + 8 : start + 14] == b"smollm"
-    patch(copy, {"tokenizer.ggml.pre": "bloom "[:5] + "m"})
-    assert {"llama.cpp", "tokenizer"} & set(failed(copy, checkpoint))
 
 
 def test_another_source(copy, tmp_path):
-    from tests.convert.small_model import write_checkpoint
-
     write_checkpoint(tmp_path / "other", bf16=True)
     assert "source hash" in failed(copy, tmp_path / "other")
 
