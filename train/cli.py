@@ -12,6 +12,7 @@ from train import data_cli, dpo_cli, sft_cli
 EXAMPLES = """\
 examples:
   takeback train data --sets SETS --out data/ --exclude EVAL/*.csv
+  takeback train data --base MODEL.gguf --prompts mine.jsonl --out data/      (more: takeback train data --help)
   takeback train sft --data data/train.jsonl --heldout data/heldout.jsonl --out run/
 
 A data file is JSON lines. Safety rows: {"prompt": ..., "unsafe": a draft, "safe": what to say instead}.

@@ -93,10 +93,10 @@ def summary(facts: Facts) -> dict[str, Any]:
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The same as text with tables."""
-    by = " and ".join(report["sampled_with"]) or "nothing known"
+    by = "".join(f", sampled with {name}" for name in report["sampled_with"])
     parts = [
         "# Training data\n",
-        f"Replies by {clean_line(report['base'])}, sampled with {by}, seed {report['seed']}.\n",
+        f"Replies by {clean_line(report['base'])}{by}, seed {report['seed']}.\n",
         *(f"- {note}" for note in report["notes"]),
         "\n## Prompts\n",
         _table(

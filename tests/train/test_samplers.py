@@ -1,6 +1,9 @@
 """Which sampler a base gets, whose replies a file holds, and the engine's replies; no training extra."""
 
 import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,16 @@ from train import samplers
 from train.engine_sampling import sample_with_engine
 from train.replies import Wanted, append, missing, read_lines
 from train.samplers import open_sampler, sampled_with, which
+
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "transformers", "peft", "accelerate", "safetensors"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Absent())
+import train.cli, train.data, train.engine_sampling
+"""
 
 
 def silent(line):
@@ -42,6 +55,14 @@ def test_without_the_extra_a_file_goes_to_the_engine_and_a_folder_nowhere(base, 
     ):
         with pytest.raises(TakebackError, match=why):
             which(path, how)
+
+
+def test_the_command_and_the_engines_way_load_without_the_extra():
+    root = Path(samplers.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_with_it_transformers_takes_what_it_can_read(base, monkeypatch):
