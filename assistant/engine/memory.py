@@ -57,6 +57,8 @@ class Memory:
         for start in range(0, len(ids), self._context.chunk):
             part = list(ids[start : start + self._context.chunk])
             if self._ids and len(part) > 1 and self._context.model.recurrent:  # a chunk cut off undoes it all
+                if self._passing:
+                    _wipe(self._passing[1])
                 self._passing = (len(self._ids), self._context.save(partial=True))
             self._decode(part)
             yield start + len(part)
@@ -103,7 +105,7 @@ class Memory:
         while len(self._marks) > 1 and (
             len(self._marks) > _MOST_MARKS or sum(len(state) for _, state in self._marks) > _MOST_BYTES
         ):
-            del self._marks[0]
+            _wipe(self._marks.pop(0)[1])
 
     def rewind(self, length: int) -> None:
         """Hold only the first `length` tokens: by truncation, else from a mark, else by reading them again.
@@ -140,7 +142,7 @@ class Memory:
         del self._ids[length:]
         for marked, state in [*self._marks, *([self._passing] if self._passing else [])]:
             if marked > length:
-                state[:] = bytes(len(state))
+                _wipe(state)
         self._marks = [mark for mark in self._marks if mark[0] <= length]
         if self._passing and self._passing[0] > length:
             self._passing = None
@@ -162,3 +164,8 @@ class Memory:
         """Hold nothing, not even in the memory's bytes."""
         self._context.clear()
         self._drop(0)
+
+
+def _wipe(state: bytearray) -> None:
+    """Overwrite a state that is kept no longer."""
+    state[:] = bytes(len(state))
