@@ -11,12 +11,18 @@ from typing import Any
 
 from safetensors import safe_open
 
-from convert.errors import TakebackError
+from convert.errors import TakebackError, UsageError
 from convert.whole_file import write_text
 from train.stopping import Looks
 from train.whole_tensors import read_tensors, write_tensors
 
 STATE, BEST = "state.safetensors", "best.safetensors"
+
+
+def keep_apart(out: Path, *given: Path | None) -> None:
+    """Raise UsageError where a run would write its result over a folder that it starts from."""
+    if any(path and path.resolve() == out.resolve() for path in given):
+        raise UsageError(f"--out {out} is what the run starts from: name another folder")
 
 
 def claim(out: Path, fingerprint: str) -> None:
@@ -124,6 +130,10 @@ class Log:
             tell(f"step {step}/{steps} loss {loss:.3f} {parts}, about {left / 60:.0f} min left")
 
     def _line(self, told: Mapping[str, Any]) -> None:
-        if self.active:
+        if not self.active:
+            return
+        try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(told) + "\n")
+        except OSError as error:
+            raise TakebackError(f"{self.path}: cannot be written: {error.strerror or error}") from error

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from assistant.locks import only_writer
 from convert.errors import TakebackError, UsageError
 from train import checkpoint, heldout
 from train.dpo_settings import DpoSettings
@@ -47,8 +48,7 @@ def train(settings: DpoSettings, tell: Tell) -> Path:
     """
     if settings.batch % settings.pieces:
         raise UsageError(f"--batch {settings.batch} cannot be computed in {settings.pieces} like --pieces")
-    if settings.adapter and settings.adapter.resolve() == settings.out.resolve():
-        raise UsageError("--out is the adapter to start from: name another folder")
+    checkpoint.keep_apart(settings.out, settings.base, settings.adapter)
     rows = load_rows(settings.data)
     heldout_rows = load_rows(settings.heldout) if settings.heldout else []
     if settings.threads:
@@ -56,15 +56,17 @@ def train(settings: DpoSettings, tell: Tell) -> Path:
     torch.manual_seed(settings.seed)
     start = load_start(settings.base, settings.adapter, settings.rank)
     settings = replace(settings, reset_token=start.record.reset_token, after_reset=start.record.after_reset)
-    settings.out.mkdir(parents=True, exist_ok=True)
     checkpoint.claim(settings.out, _fingerprint(settings))
     encoder = Encoder(start.tokenizer, start.reset_id, settings.max_length)
     pairs = _pairs(rows, encoder, settings, str(settings.data))
     tell("pairs: " + ", ".join(f"{number} {kind}" for kind, number in count(pairs).items()))
     look = _pairs(heldout_rows, encoder, settings, str(settings.heldout)) if heldout_rows else []
     run = _Run(start, settings, pairs, look, heldout_rows, encoder, tell)
-    run.go()
-    if run.trainer.accelerator.is_main_process:
+    if not run.is_main:
+        run.go()
+        return settings.out
+    with only_writer(settings.out):
+        run.go()
         more = {"start": _start_of(settings, start), "pairs": count(pairs), "trl": version("trl")}
         write_result(start.model, start.tokenizer, start.reset_id, settings, rows, "dpo", more)
         tell(f"done: the adapter is in {settings.out}")
@@ -80,6 +82,8 @@ def _fingerprint(settings: DpoSettings) -> str:
     given = [settings.data, settings.heldout]
     if settings.adapter:
         given.append(settings.adapter / "adapter_model.safetensors")
+    else:  # the start is a whole checkpoint
+        given += sorted(settings.base.glob("*.safetensors"))
     told = asdict(settings) | {"threads": 0, "every": 0} | dict.fromkeys(("out", "heldout", "adapter"), "")
     return json.dumps(
         told | {"data": [file_sha256(path) for path in given if path]}, default=str, sort_keys=True
@@ -116,15 +120,16 @@ class _Run:
         self.trainer = make_trainer(start, settings, pairs, self.optimizer)
         self.workers = self.trainer.accelerator.num_processes
         self.steps = math.ceil(len(pairs) * settings.epochs / (settings.batch * self.workers))
-        self.log = checkpoint.Log(settings.out / "log.jsonl", self.trainer.accelerator.is_main_process)
-        # Before a checkpoint is put back the model is the reference.
-        reference = self._reference([*pairs, *look])
-        self.seen, self.looked = reference[: len(pairs)], reference[len(pairs) :]
+        self.is_main = bool(self.trainer.accelerator.is_main_process)
+        self.log = checkpoint.Log(settings.out / "log.jsonl", self.is_main)
         self.pairs = pairs
-        self.done = checkpoint.resume(settings.out, start.model, self.optimizer)
 
     def go(self) -> None:
         """Train from the last checkpoint, or from the start, to the end."""
+        # Before a checkpoint is put back the model is the reference.
+        reference = self._reference([*self.pairs, *self.look])
+        self.seen, self.looked = reference[: len(self.pairs)], reference[len(self.pairs) :]
+        self.done = checkpoint.resume(self.settings.out, self.model, self.optimizer)
         if self.done >= self.steps:
             return
         if not self.done:
@@ -150,8 +155,9 @@ class _Run:
             for kind in dict.fromkeys(kinds)
         }
         figures |= {"accuracy": float((margin > 0).float().mean()), "chosen_gain": float(gain[:, 0].mean())}
-        pad = self.encoder.tokenizer.eos_token_id
-        figures |= heldout.measure(self.model, self.heldout_rows, self.encoder, pad, rule=self.rule)
+        figures |= heldout.measure(
+            self.model, self.heldout_rows, self.encoder, self.encoder.end, rule=self.rule
+        )
         self.log.write(step, figures, self.tell)
 
     def _reference(self, pairs: Sequence[Pair]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -71,15 +71,16 @@ def save_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a data file's bytes, for the training record."""
-    return sha256(path.read_bytes()).hexdigest()
+    """The SHA-256 of a file's bytes, for the training record."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
         given = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise TakebackError(f"{where}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        raise TakebackError(f"{where}: not JSON ({getattr(error, 'msg', error)})") from error
     if not isinstance(given, dict):
         raise TakebackError(f"{where}: a row is a JSON object")
     return given
@@ -97,7 +98,7 @@ def _row(line: str, where: str) -> Row:
 
 
 def _messages(given: Mapping[str, Any], where: str) -> Messages:
-    if isinstance(given.get("prompt"), str) and given["prompt"].strip():
+    if isinstance(given.get("prompt"), str) and _string(given, "prompt", where).strip():
         return ({"role": "user", "content": given["prompt"]},)
     turns = given.get("messages")
     if not isinstance(turns, list) or not turns:
@@ -109,11 +110,15 @@ def _messages(given: Mapping[str, Any], where: str) -> Messages:
             raise TakebackError(f'{where}: every message needs "role" and "content"')
     if turns[-1]["role"] != "user":
         raise TakebackError(f"{where}: the last message must be the user's")
-    return tuple({"role": turn["role"], "content": turn["content"]} for turn in turns)
+    return tuple(
+        {"role": _string(turn, "role", where), "content": _string(turn, "content", where)} for turn in turns
+    )
 
 
 def _string(given: Mapping[str, Any], name: str, where: str) -> str:
     value = given.get(name, "")
     if not isinstance(value, str):
         raise TakebackError(f'{where}: "{name}" must be text')
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise TakebackError(f'{where}: "{name}" has half of a character in it')  # no tokenizer takes it
     return value

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from assistant.locks import only_writer
 from convert.errors import TakebackError
 from train import checkpoint, teacher
 from train.base import load_base
@@ -33,6 +34,7 @@ def train(settings: SftSettings, tell: Tell) -> Path:
 
     Raises TakebackError on bad rows or settings, a base that cannot be trained, or an output folder of another run.
     """
+    checkpoint.keep_apart(settings.out, settings.base)
     rows, heldout, chat = _rows(settings)
     checkpoint.claim(settings.out, _fingerprint(settings))
     if settings.threads:
@@ -40,6 +42,20 @@ def train(settings: SftSettings, tell: Tell) -> Path:
     torch.manual_seed(settings.seed)
     accelerator = _accelerator()
     tell = tell if accelerator.is_main_process else lambda line: None
+    with only_writer(settings.out) if accelerator.is_main_process else nullcontext():
+        _train(settings, rows, heldout, chat, accelerator, tell)
+        accelerator.wait_for_everyone()
+    return settings.out
+
+
+def _train(
+    settings: SftSettings,
+    rows: list[Row],
+    heldout: list[Row],
+    chat: list[Row],
+    accelerator: Any,
+    tell: Tell,
+) -> None:
     model, tokenizer = load_base(settings.base, torch.float32 if settings.full else torch.bfloat16)
     reset_id = add_reset_token(model, tokenizer, settings.reset_token)
     encoder = Encoder(tokenizer, reset_id, settings.max_length)
@@ -62,8 +78,6 @@ def train(settings: SftSettings, tell: Tell) -> Path:
         write_result(made, tokenizer, reset_id, settings, rows, more=told)
         kind = "model" if settings.full and not settings.store_rank else "adapter"
         tell(f"done: the {kind} of step {step} is in {settings.out}")
-    accelerator.wait_for_everyone()
-    return settings.out
 
 
 def _rows(settings: SftSettings) -> tuple[list[Row], list[Row], list[Row]]:

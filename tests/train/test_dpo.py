@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
 from peft import PeftModel  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from assistant.cli import main  # noqa: E402
 from convert.convert import convert  # noqa: E402
@@ -152,6 +152,12 @@ def test_a_whole_checkpoint_is_a_start(settings, tiny_base, start, tmp_path):
     weights = load_file(run.out / "adapter_model.safetensors")
     (row,) = [value for name, value in weights.items() if "trainable_tokens" in name]
     assert torch.allclose(row[0].float(), merged.get_input_embeddings().weight[reset_id], atol=0.1)
+    with pytest.raises(UsageError, match="name another folder"):
+        train(replace(run, out=run.base), lambda _: None)
+    weights = {name: value + 1 for name, value in load_file(run.base / "model.safetensors").items()}
+    save_file(weights, run.base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(TakebackError, match="other settings or data"):  # the start is another one now
+        train(run, lambda _: None)
     with pytest.raises(TakebackError, match="whole checkpoint: give it as --base"):
         train(replace(run, adapter=tmp_path / "whole", out=tmp_path / "no"), lambda _: None)
 

@@ -16,6 +16,13 @@ BAD = [
     ('{"prompt": "p", "reply": 7}', '"reply" must be text'),
     ('{"messages": [{"role": "user"}], "reply": "r"}', '"role" and "content"'),
     ('{"messages": [{"role": "assistant", "content": "c"}], "reply": "r"}', "must be the user's"),
+    ("[" * 100_000, "not JSON"),
+    ('{"prompt": "p", "reply": "\\ud83d"}', '"reply" has half of a character'),
+    ('{"prompt": "\\udc00", "reply": "r"}', '"prompt" has half of a character'),
+    (
+        '{"messages": [{"role": "user", "content": "\\ud800"}], "reply": "r"}',
+        '"content" has half of a character',
+    ),
 ]
 
 

@@ -16,9 +16,11 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from assistant.cli import main  # noqa: E402
+from assistant.locks import only_writer  # noqa: E402
 from convert.adapter import open_adapter  # noqa: E402
-from convert.errors import TakebackError  # noqa: E402
+from convert.errors import TakebackError, UsageError  # noqa: E402
 from train.base import load_base  # noqa: E402
+from train.checkpoint import Log  # noqa: E402
 from train.low_rank import as_adapter, truncated  # noqa: E402
 from train.settings import SftSettings  # noqa: E402
 from train.sft import _fingerprint, train  # noqa: E402
@@ -193,6 +195,21 @@ def test_a_run_of_before_can_be_finished(settings):
     save_file(load_file(state), state, metadata={"step": "2"})
     train(settings, lambda _: None)
     assert record_of(settings)["training"]["step"] == 4
+
+
+def test_two_runs_never_write_into_one_folder_nor_one_over_its_base(settings):
+    before = {path: path.read_bytes() for path in settings.base.iterdir()}
+    with pytest.raises(UsageError, match="name another folder"):
+        train(replace(settings, out=settings.base, full=True), lambda _: None)
+    assert {path: path.read_bytes() for path in settings.base.iterdir()} == before
+    with only_writer(settings.out), pytest.raises(TakebackError, match="another run writes there"):
+        train(settings, lambda _: None)
+    assert not list(settings.out.glob("*.safetensors"))
+
+
+def test_a_log_that_cannot_be_written_is_one_clear_line(tmp_path):
+    with pytest.raises(TakebackError, match="cannot be written"):
+        Log(tmp_path / "absent" / "log.jsonl", active=True).write(1, {}, lambda _: None)
 
 
 def test_tensors_are_whole_or_not_there(tmp_path):
