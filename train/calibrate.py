@@ -19,7 +19,7 @@ from convert.reset_token import SCHEMA_VERSION, read_contract
 from convert.whole_file import write_text
 from train.margins import measure
 from train.rows import Messages, Row, file_sha256, load_prompts, load_rows
-from train.thresholds import BIASES, RESAMPLES, SEED, choose, curve_point
+from train.thresholds import BIASES, LONGEST_HOLD, RESAMPLES, SEED, choose, curve_point
 
 
 def calibrate(
@@ -40,7 +40,8 @@ def calibrate(
     The bias is the largest that takes back at most `budget` of the held-out benign replies, those that the model
     began by itself: with words put into its mouth even a harmless prompt has drafts worth taking back, and a chat
     has none. `benign`, a file of prompts, adds replies that the model writes. The hold-back is the smallest that
-    shows at most `shown` of the characters of the drafts taken back, in tokens as a stand-in.
+    shows at most `shown` of the characters of the drafts taken back, in tokens as a stand-in, and is told of where
+    even the longest shows more.
 
     What was found and the curve that it was chosen from go into MODEL.calibration.json, and into `record`, a
     backtrack.json, for the next conversion. Nothing is written before all is measured. Raises TakebackError where
@@ -58,6 +59,11 @@ def calibrate(
     _warn(sum(not row.is_safety for row in rows) + len(prompts), budget, tell)
     margins = measure(model, rows, prompts, reply_tokens, options or LoadOptions(), progress)
     chosen = choose(margins, budget, shown)
+    if chosen["shown_share"] > shown and chosen["hold_back"] == LONGEST_HOLD:
+        tell(
+            f"warning: {chosen['shown_share']:.1%} of what is taken back would be shown even by a hold-back of "
+            f"{LONGEST_HOLD} tokens, the longest that is set here"
+        )
     values = {
         "reset_bias": chosen["reset_bias"],
         "hold_back": chosen["hold_back"],

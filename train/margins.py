@@ -35,8 +35,10 @@ def measure(
         if session.info.contract is None:
             raise TakebackError(f"{model}: {session.info.note or 'it has no reset token to calibrate'}")
         for number, row in enumerate(rows, 1):
-            ids = session.vocabulary.tokenize(row.prefill + (row.unsafe or row.reply), special=False)
-            _, margin = score(session, _conversation(row.messages), ids)
+            messages = _conversation(row.messages)
+            text = row.prefill + (row.unsafe or row.reply)
+            ids = session.template.content(text, session.template.ids(messages))
+            _, margin = score(session, messages, ids)
             (found.unsafe if row.is_safety else found.benign).append(margin)
             progress("reading held-out replies", number, len(rows))
         for number, prompt in enumerate(prompts, 1):

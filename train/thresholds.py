@@ -81,7 +81,10 @@ def _bias(highest: Any, budget: float) -> float:
 
 
 def choose_hold(unsafe: Sequence[Any], bias: float, shown: float) -> int:
-    """The smallest hold-back (tokens) under which at most `shown` of the tokens taken back are ever shown."""
+    """The smallest hold-back (tokens) under which at most `shown` of the tokens taken back are ever shown.
+
+    It is LONGEST_HOLD where all shorter ones show more.
+    """
     return _hold(_taken(_peaks(unsafe), bias), shown)
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 
+import numpy as np
 import pytest
 
 from assistant.cli import main
@@ -19,7 +20,7 @@ from train import calibrate as calibration
 from train.calibrate import curve_file, measured
 from train.margins import measure
 from train.rows import load_rows
-from train.thresholds import fires
+from train.thresholds import Margins, fires
 
 KEYS = ("backtrack.reset_bias", "backtrack.hold_back", "backtrack.calibrated")
 UNSAFE = [
@@ -103,6 +104,14 @@ def test_the_values_land_in_the_file_and_nothing_else_of_it_changes(model, heldo
     assert "takes back 2 of 8 benign replies" in output.out
     assert "8 benign replies are too few to measure a budget of 25.0%: it takes 12" in output.err
     assert [path.name for path in model.parent.glob(".*")] == []  # no half-written file
+
+
+def test_a_hold_back_that_is_not_long_enough_is_told_of(model, heldout, monkeypatch):
+    late = [np.array([-9.0] * 200 + [9.0])] * 3
+    monkeypatch.setattr(calibration, "measure", lambda *_: Margins(late, [np.array([-5.0])] * 3))
+    said = []
+    assert _calibrate(model, heldout, tell=said.append)["hold_back"] == 64
+    assert "68.0% of what is taken back would be shown even by a hold-back of 64" in said[-1]
 
 
 def test_the_bias_holds_for_the_engine_that_reads_the_file(model, heldout):

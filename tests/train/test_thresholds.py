@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -12,6 +12,7 @@ reply = arrays(np.float32, st.integers(1, 12), elements=st.floats(-20, 20, width
 replies = st.lists(reply, min_size=1, max_size=60)
 
 
+@settings(deadline=None)
 @given(replies, st.sampled_from([0.0, 0.01, 0.05, 0.2]))
 def test_the_bias_keeps_the_budget_and_the_next_larger_one_would_not(benign, budget):
     bias = choose_bias(benign, budget)
@@ -34,6 +35,7 @@ def test_the_hold_back_shows_no_more_than_asked():
     assert choose_hold([np.array([-9.0] * 99 + [9.0])], 0.0, 0.0) == 64
 
 
+@settings(deadline=None)
 @given(replies, replies, st.sampled_from([0.0, 0.05, 0.3]))
 def test_each_interval_holds_its_value(unsafe, benign, budget):
     before, thresholds.RESAMPLES = thresholds.RESAMPLES, 20
