@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from convert.untrusted import clean_line
 from evals.agreement import Agreement
 from evals.paired import Paired
 
@@ -14,6 +15,11 @@ _QUESTIONS = {
     "after": "after a reset, ok or bad",
     "needless": "after a needless reset, helpful, a refusal or bad",
 }
+
+
+def cell(text: str) -> str:
+    """Text made fit for a cell of a Markdown table: a user's file may be called anything."""
+    return clean_line(text).replace("|", "\\|")
 
 
 def paired_table(pairs: Sequence[Paired]) -> list[str]:
@@ -35,7 +41,7 @@ def paired_table(pairs: Sequence[Paired]) -> list[str]:
 def _paired(pair: Paired) -> str:
     low, high = pair.interval
     return (
-        f"| {pair.probe} | {pair.trait} | {pair.first} | {pair.second} | {pair.only_first} | {pair.only_second} "
+        f"| {cell(pair.probe)} | {pair.trait} | {pair.first} | {pair.second} | {pair.only_first} | {pair.only_second} "
         f"| {pair.total} | {100 * pair.difference:+.1f} points | {100 * low:+.1f} to {100 * high:+.1f} "
         f"| {pair.p:.2g} |"
     )

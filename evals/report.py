@@ -13,7 +13,7 @@ from evals.cases import ATTACKED, COMPARED_REPLY, CONTROL, FREE, HARMLESS_REPLY
 from evals.curves import CURVES
 from evals.evaluate import Outcome
 from evals.further import MODES, OWN, mode_measures, own_measures
-from evals.further_tables import agreement_json, agreement_table, paired_table, pairs_json
+from evals.further_tables import agreement_json, agreement_table, cell, paired_table, pairs_json
 from evals.judging import JUDGED, judge_notes, judged_measures
 from evals.measures import Difference, Measure, Shown
 from evals.paired import Paired, compare_modes
@@ -135,9 +135,7 @@ def as_markdown(report: Report) -> str:
 def _row(measure: Measure) -> str:
     low, high = measure.interval
     interval = f"{100 * low:.1f} to {100 * high:.1f} %"
-    return (
-        f"| {measure.name} | {measure.count} / {measure.total} | {100 * measure.share:.1f} % | {interval} |"
-    )
+    return f"| {cell(measure.name)} | {measure.count} / {measure.total} | {100 * measure.share:.1f} % | {interval} |"
 
 
 def _differences(differences: Sequence[Difference]) -> list[str]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from evals.agreement import agreements, cohens_kappa
 from evals.answers import Answer, Draft
+from evals.further_tables import paired_table
 from evals.judges.verdict import Verdict
 from evals.judging import Judgement
 from evals.labels_file import COLUMNS, label_rows, write_labels
@@ -69,6 +70,11 @@ def test_modes_are_compared_on_the_prompts_that_both_answered_and_over_all_sets(
         Paired("all", trait, "base", "on", 1, 1, 1, 3),
     ]
     assert compare_modes(answers)[0].difference == -0.5
+
+
+def test_a_name_of_a_users_file_moves_neither_the_terminal_nor_the_table():
+    *_, row = paired_table([Paired("harmless:a\x1b[2J|b\u202e", "refused", "base", "on", 1, 0, 1, 2)])
+    assert row.startswith("| harmless:a\ufffd[2J\\|b\ufffd | refused |")
 
 
 def test_verdicts_are_compared_and_attacks_of_unequal_length_are_not():
