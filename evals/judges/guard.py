@@ -6,6 +6,9 @@ documented formats, and that a request and a reply get into the guard's prompt a
 The prompt is made by the chat template in the guard's own file, for that is what the guard was trained on; a
 file without such a template is refused. So is one whose template takes a message as a list of parts instead of
 a text, which the engine does not render.
+
+No word of a request or a reply becomes a control token. What a template writes between its parts ("User:", the
+end of the conversation) is ordinary text in both families, though: a reply may imitate it.
 """
 
 from __future__ import annotations
