@@ -58,10 +58,13 @@ def _plan(args: argparse.Namespace, progress: Progress) -> Plan:
     """What is to be done. All that can be wrong in the arguments is found before a model is looked for."""
     from assistant.models.bundled import base_model
     from assistant.models.library import resolve
+    from evals.judges.guard import check_guard
 
     parts = chosen_parts(args.only, args.benign) if args.prompts else ()
     modes, own = chosen_modes(args.modes), own_files(args.harmful, args.harmless)
     curve = chosen_curve(args.curve, args.best_of)
+    if args.guard:
+        check_guard(args.guard)
     return Plan(
         model=resolve(args.model, progress),
         base=resolve(args.base, progress) if args.base else base_model(),

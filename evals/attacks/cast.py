@@ -62,5 +62,6 @@ class Cast:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._weights = None
         for session in self._sessions.values():
             session.close()

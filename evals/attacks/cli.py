@@ -107,8 +107,12 @@ def _plan(args: argparse.Namespace, progress: Progress) -> Plan:
     from assistant.models.bundled import base_model
     from assistant.models.library import resolve
     from evals.attacks.given import model_file
+    from evals.judges.guard import check_guard
 
     attacks = _attacks(args.only)
+    guard = None if args.judge == "keywords" else Path(args.judge)
+    if guard:
+        check_guard(guard)
     base = resolve(args.base, progress) if args.base else base_model()
     return Plan(
         model=model_file(args.model, base, args.out, progress),
@@ -119,7 +123,7 @@ def _plan(args: argparse.Namespace, progress: Progress) -> Plan:
         baseline=args.baseline,
         limit=args.limit,
         limits=Limits(args.steps, args.seconds, args.width, args.top, args.check, args.push),
-        guard=None if args.judge == "keywords" else Path(args.judge),
+        guard=guard,
         threads=args.threads,
         seed=args.seed,
     )

@@ -24,6 +24,7 @@ from assistant.engine.options import GenerateOptions, LoadOptions
 from assistant.engine.prompt import PromptTemplate
 from assistant.engine.session import Session
 from convert.errors import TakebackError
+from convert.gguf_header import read_header
 from convert.progress import Progress, silent
 from evals.answers import Answer
 from evals.digest import file_sha256
@@ -88,6 +89,24 @@ class Guard:
         raise TakebackError("the guard ended its answer without a word; try again")
 
 
+def check_guard(path: Path) -> None:
+    """See by a file's header whether it may be a guard, before hours of replies are asked for.
+
+    Raises:
+        TakebackError: it cannot be read, is no GGUF file, or its chat template is no guard's.
+    """
+    if not _is_guards(str(read_header(path).metadata.get("tokenizer.chat_template"))):
+        raise _no_guard(path)
+
+
+def _is_guards(template: str) -> bool:
+    return any(words in template for words in _TELLING)
+
+
+def _no_guard(path: Path) -> TakebackError:
+    return TakebackError(f"{path}: its chat template is not that of Llama Guard 3 or Qwen3Guard")
+
+
 def open_guard(path: Path, threads: int | None) -> Session:
     """Load a guard, so that a conversation is a request and the reply to it.
 
@@ -96,9 +115,9 @@ def open_guard(path: Path, threads: int | None) -> Session:
     """
     session = Session.open(path, LoadOptions(ctx=CONTEXT, threads=threads))
     source = session.model.template or ""
-    if not any(words in source for words in _TELLING):
+    if not _is_guards(source):
         session.close()
-        raise TakebackError(f"{path}: its chat template is not that of Llama Guard 3 or Qwen3Guard")
+        raise _no_guard(path)
     session.template = _Exchange(source, session.vocabulary, session.info.vocab_sha256)
     return session
 

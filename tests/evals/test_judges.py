@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from assistant.cli import main
 from assistant.engine.message import Message
 from convert.errors import TakebackError
 from evals.answers import Answer, Draft
 from evals.journal import Journal
 from evals.judges import keywords
-from evals.judges.guard import Guard, open_guard
+from evals.judges.guard import Guard, check_guard, open_guard
 from evals.judges.verdict import Verdict, parse_verdict
 from evals.judging import Judgement, judge_notes, judged_measures
 from tests.engine import tiny_models
@@ -114,8 +115,18 @@ def test_the_request_and_the_reply_get_into_the_guards_own_template_as_data(guar
 
 def test_a_model_whose_template_is_no_guards_is_refused(tmp_path):
     path = tiny_models.write_window_model(tmp_path / "chat.gguf")
-    with pytest.raises(TakebackError, match="not that of Llama Guard 3 or Qwen3Guard"):
-        open_guard(path, 1)
+    for refuse in (check_guard, lambda path: open_guard(path, 1)):
+        with pytest.raises(TakebackError, match="not that of Llama Guard 3 or Qwen3Guard"):
+            refuse(path)
+
+
+def test_a_guard_is_looked_at_before_anything_is_asked(guard_file, tmp_path, capsys):
+    check_guard(guard_file)
+    where = ["--out", str(tmp_path / "out"), "--prompts", str(tmp_path)]
+    for command, words in (("evaluate", ["--judge", "guard", "--guard"]), ("attack", ["--judge"])):
+        assert main([command, str(guard_file), *where, *words, str(tmp_path / "absent.gguf")]) == 1
+        assert "absent.gguf: cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_that_never_answers_as_a_guard_is_refused_and_its_answers_are_kept(guard_file, tmp_path):
