@@ -10,12 +10,12 @@ from convert.untrusted import clean_line
 from evals import measures
 from evals.agreement import Agreement, agreements
 from evals.cases import ATTACKED, COMPARED_REPLY, CONTROL, FREE, HARMLESS_REPLY
+from evals.comparison_tables import agreement_json, agreement_table, cell, paired_table, pairs_json
 from evals.curves import CURVES
 from evals.evaluate import Outcome
-from evals.further import MODES, OWN, mode_measures, own_measures
-from evals.further_tables import agreement_json, agreement_table, cell, paired_table, pairs_json
 from evals.judging import JUDGED, judge_notes, judged_measures
 from evals.measures import Difference, Measure, Shown
+from evals.mode_measures import MODES, OWN, mode_measures, own_measures
 from evals.paired import Paired, compare_modes
 from evals.plan import Plan
 from evals.reading import read_measures

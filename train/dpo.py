@@ -28,12 +28,12 @@ from assistant.locks import only_writer
 from convert.errors import TakebackError, UsageError
 from train import checkpoint, heldout
 from train.dpo_settings import DpoSettings
+from train.dpo_start import Start, load_start
 from train.dpo_trainer import dataset, log_probabilities, make_optimizer, make_schedule, make_trainer
 from train.encode import Encoder
 from train.pairs import Pair, count, make_pairs, order
 from train.record import write_result
 from train.rows import Row, file_sha256, load_rows
-from train.start import Start, load_start
 from train.whole_tensors import read_tensors, write_tensors
 
 Tell = Callable[[str], None]

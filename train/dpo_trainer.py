@@ -14,8 +14,8 @@ from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from train.dpo_settings import DpoSettings
+from train.dpo_start import Start
 from train.pairs import Pair
-from train.start import Start
 
 Tell = Callable[[str], None]
 

@@ -106,7 +106,7 @@ def run_attack(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace, progress: Progress) -> Plan:
     from assistant.models.bundled import base_model
     from assistant.models.library import resolve
-    from evals.attacks.given import model_file
+    from evals.attacks.model_file import model_file
     from evals.judges.guard import check_guard
 
     attacks = _attacks(args.only)

@@ -10,9 +10,9 @@ from evals.answers import Answer
 from evals.cases import Case
 from evals.curves import curve_measures, sample_cases
 from evals.evaluate_choices import chosen_curve, chosen_modes, own_files
-from evals.further import mode_measures, own_measures
 from evals.judges import keywords
 from evals.measures import Measure
+from evals.mode_measures import mode_measures, own_measures
 from evals.modes import DEFAULT, in_modes
 from evals.picture import as_svg
 from evals.plan import Curve, Plan, own_cases

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from evals.agreement import agreements, cohens_kappa
 from evals.answers import Answer, Draft
-from evals.further_tables import paired_table
+from evals.comparison_tables import paired_table
 from evals.judges.verdict import Verdict
 from evals.judging import Judgement
 from evals.labels_file import COLUMNS, label_rows, write_labels

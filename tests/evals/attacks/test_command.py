@@ -7,7 +7,7 @@ import pytest
 
 from assistant.usage import UsageError
 from evals.attacks.cli import add_arguments_attack, run_attack
-from evals.attacks.given import model_file
+from evals.attacks.model_file import model_file
 from evals.attacks.plan import ATTACKS
 from tests.convert.small_model import write_adapter, write_checkpoint, write_record
 
