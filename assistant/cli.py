@@ -31,7 +31,7 @@ CHAT = _command("assistant.tui.cli", "chat", "the chat")
 COMMANDS = {
     "ask": _command("assistant.cli_ask", "ask", "one reply on standard output"),
     "chats": _command(
-        "assistant.conversation.cli", "chats", "past chats: list, search, show, export, delete"
+        "assistant.conversation.cli", "chats", "past chats: list, search, show, export, import, delete"
     ),
     "models": _command("assistant.models.cli", "models", "models on this machine: list, add, show, remove"),
     "convert": _command("convert.cli", "convert", "make a GGUF file of a checkpoint or an adapter"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import datetime
+from pathlib import Path
 
 from assistant.conversation.export import as_json, as_markdown
 from assistant.conversation.history import History
+from assistant.conversation.reading import read_chat
 from assistant.conversation.records import Chat
 from assistant.paths import database
 from convert.errors import TakebackError
@@ -22,6 +24,8 @@ def add_arguments_chats(parser: argparse.ArgumentParser) -> None:
     search.add_argument("words", nargs="+", metavar="WORDS")
     show = actions.add_parser("show", help="print a chat to read")
     export = actions.add_parser("export", help="print a chat for another program")
+    take = actions.add_parser("import", help="store a chat that was exported, or a JSON list of messages")
+    take.add_argument("file", type=Path, metavar="FILE", help="JSON or Markdown")
     delete = actions.add_parser("delete", help="delete a chat, leaving nothing of it in the file")
     for action in (show, export, delete):
         action.add_argument("id", type=int, metavar="ID")
@@ -39,6 +43,8 @@ def run_chats(args: argparse.Namespace) -> int:
     with History(database()) as history:
         if args.action == "search":
             return _search(history, " ".join(args.words))
+        if args.action == "import":
+            return _import(history, args.file)
         if args.action in ("show", "export", "delete"):
             chat = _chat(history, args.id)
             if args.action == "delete":
@@ -59,6 +65,13 @@ def _search(history: History, words: str) -> int:
         print("No message holds all of these words.", file=sys.stderr)
     for hit in hits:
         print(f"{_line(hit.chat)}\n        {clean_line(hit.excerpt)}")
+    return 0
+
+
+def _import(history: History, file: Path) -> int:
+    chat = history.chat(history.take_in(read_chat(file)))
+    assert chat is not None
+    print(_line(chat))
     return 0
 
 

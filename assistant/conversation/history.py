@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from assistant.conversation import branches
+from assistant.conversation.reading import ChatRead
 from assistant.conversation.records import Entry
 from assistant.conversation.rows import ENTRY, as_body, as_entry, as_text, new_id, packed, storable
 from assistant.conversation.schema import transaction
@@ -52,6 +53,21 @@ class History(Shelf):
             chat = new_id(self._database.execute(sql, (title, system, now, now)))
             message = self._say(chat, first, now)
         return chat, message
+
+    def take_in(self, read: ChatRead) -> int:
+        """Store a chat that was read from a file, whole or not at all, and return its id."""
+        first = next(said.text for said in read.messages if said.role == "user")
+        title = clean_line(read.title or first)[:TITLE_LENGTH] or "Untitled"
+        now = time.time()
+        with self._change():
+            sql = "INSERT INTO chats (title, system, created, updated) VALUES (?, ?, ?, ?)"
+            system = None if read.system is None else storable(read.system)
+            chat = new_id(self._database.execute(sql, (title, system, now, now)))
+            for said in read.messages:
+                message = self._insert(chat, said.role, storable(said.text), "settled", now)
+                sql = "UPDATE messages SET reason = ? WHERE id = ?"
+                self._database.execute(sql, (said.reason, message))
+        return chat
 
     def say(self, chat: int, text: str, *, instead_of: int | None = None) -> int:
         """Store what the user says and return the message's id. On return it is on the disk.
