@@ -32,7 +32,7 @@ from train.dpo_start import Start, load_start
 from train.dpo_trainer import dataset, log_probabilities, make_optimizer, make_schedule, make_trainer
 from train.encode import Encoder
 from train.pairs import Pair, count, make_pairs, order
-from train.record import write_result
+from train.record import training_record, write_result
 from train.rows import Row, file_sha256, load_rows
 from train.whole_tensors import read_tensors, write_tensors
 
@@ -61,14 +61,15 @@ def train(settings: DpoSettings, tell: Tell) -> Path:
     pairs = _pairs(rows, encoder, settings, str(settings.data))
     tell("pairs: " + ", ".join(f"{number} {kind}" for kind, number in count(pairs).items()))
     look = _pairs(heldout_rows, encoder, settings, str(settings.heldout)) if heldout_rows else []
+    told = training_record(settings, rows)
+    told |= {"start": _start_of(settings, start), "pairs": count(pairs), "trl": version("trl")}
     run = _Run(start, settings, pairs, look, heldout_rows, encoder, tell)
     if not run.is_main:
         run.go()
         return settings.out
     with only_writer(settings.out):
         run.go()
-        more = {"start": _start_of(settings, start), "pairs": count(pairs), "trl": version("trl")}
-        write_result(start.model, start.tokenizer, start.reset_id, settings, rows, "dpo", more)
+        write_result(start.model, start.tokenizer, start.reset_id, settings, told, "dpo")
         tell(f"done: the adapter is in {settings.out}")
     return settings.out
 

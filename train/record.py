@@ -26,14 +26,13 @@ def write_result(
     tokenizer: Any,
     reset_id: int,
     settings: SftSettings | DpoSettings,
-    rows: Sequence[Row],
+    training: Mapping[str, Any],
     method: str = "sft",
-    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the result's files into the run's folder, the record last; an interrupted write leaves old files whole.
 
     Of a PEFT model the adapter is written, a transformers model whole.
-    `more` is what the training record says beyond that of every run.
+    `training` is what `training_record` said when the data was read, and what a run has to say beyond that.
     """
     out = settings.out
     if isinstance(model, PeftModel):
@@ -50,13 +49,16 @@ def write_result(
         "reset_bias": 0.0,
         "hold_back": 32,
         "calibrated": False,
-        "training": training_record(settings, rows) | dict(more or {}),
+        "training": dict(training),
     }
     write_text(out / "backtrack.json", json.dumps(record, indent=2) + "\n")
 
 
 def training_record(settings: SftSettings | DpoSettings, rows: Sequence[Row]) -> dict[str, Any]:
-    """Data hashes, seed, settings and versions, without a path of the machine."""
+    """Data hashes, seed, settings and versions, without a path of the machine.
+
+    To be asked for where the rows are read: hours later the files may be others, or gone.
+    """
     told = asdict(settings)
     for name in ("base", "adapter", "data", "heldout", "chat", *NO_PART_OF_A_RUN):
         told.pop(name, None)

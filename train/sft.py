@@ -23,7 +23,7 @@ from train.low_rank import as_adapter
 from train.objective import Objective
 from train.output import LogitRule, logit_rule
 from train.probe import fit_row
-from train.record import write_result
+from train.record import training_record, write_result
 from train.rows import Row, file_sha256, load_rows
 from train.settings import LossWeights, SftSettings
 from train.trainable import add_reset_token, whole, with_adapter
@@ -61,6 +61,7 @@ def _train(
     encoder = Encoder(tokenizer, reset_id, settings.max_length)
     for given, path in ((rows, settings.data), (heldout, settings.heldout), (chat, settings.chat)):
         _check_lengths(given, encoder, path)
+    told = training_record(settings, rows)
     rule = logit_rule(model.to(accelerator.device))
     teachers = _teachers(model, rows, encoder, settings, accelerator, tell)
     if checkpoint.begun(settings.out):
@@ -71,11 +72,11 @@ def _train(
     data = Data(rows, heldout, chat, teachers)
     step, looks = run(objective, data, encoder, settings, accelerator, tell)
     if accelerator.is_main_process:
-        told: dict[str, Any] = {"step": step} | ({"ended": looks.ended} if looks.ended else {})
+        told |= {"step": step} | ({"ended": looks.ended} if looks.ended else {})
         made = objective.model
         if settings.full and settings.store_rank:
             made, told["kept"] = _as_adapter(made, reset_id, settings, tell)
-        write_result(made, tokenizer, reset_id, settings, rows, more=told)
+        write_result(made, tokenizer, reset_id, settings, told)
         kind = "model" if settings.full and not settings.store_rank else "adapter"
         tell(f"done: the {kind} of step {step} is in {settings.out}")
 

@@ -21,7 +21,7 @@ from train.dpo import train  # noqa: E402
 from train.dpo_settings import DpoSettings, PairShares  # noqa: E402
 from train.encode import Encoder  # noqa: E402
 from train.pairs import make_pairs  # noqa: E402
-from train.record import write_result  # noqa: E402
+from train.record import training_record, write_result  # noqa: E402
 from train.rows import load_rows  # noqa: E402
 from train.settings import SftSettings  # noqa: E402
 from train.trainable import add_reset_token, with_adapter  # noqa: E402
@@ -43,7 +43,7 @@ def start(tiny_base, tmp_path_factory):
             if "lora_B" in name:
                 parameter.normal_(std=0.02)
     settings = SftSettings(base=tiny_base, data=out / "rows.jsonl", out=out, rank=4, after_reset="keep")
-    write_result(wrapped, tokenizer, reset_id, settings, load_rows(settings.data))
+    write_result(wrapped, tokenizer, reset_id, settings, training_record(settings, load_rows(settings.data)))
     return out
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
@@ -205,6 +206,19 @@ def test_two_runs_never_write_into_one_folder_nor_one_over_its_base(settings):
     with only_writer(settings.out), pytest.raises(TakebackError, match="another run writes there"):
         train(settings, lambda _: None)
     assert not list(settings.out.glob("*.safetensors"))
+
+
+def test_data_that_is_gone_by_the_end_costs_no_run(settings):
+    held = settings.data.read_bytes()
+
+    def lose(line):
+        if line.startswith("step 1/"):
+            settings.data.unlink()
+
+    train(settings, lose)
+    assert record_of(settings)["training"]["data_sha256"] == sha256(held).hexdigest()
+    with open_adapter(settings.out) as adapter:
+        assert adapter.rows
 
 
 def test_a_log_that_cannot_be_written_is_one_clear_line(tmp_path):
