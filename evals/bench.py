@@ -1,7 +1,7 @@
 """The scripts of evals/speed/, run one after the other, and their figures in one table.
 
 Each script has `measure(model, *, threads=None)`, which returns a dictionary with `ratio`, `target`, the
-figures that the ratio comes from, and perhaps `rows`, a list of such figures.
+figures that the ratio comes from, and perhaps `rows`, a list of such figures. One in `APART` is given no model.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import Any
 from convert.progress import Progress, silent
 from evals import speed
 
+APART = frozenset({"convert"})
+"""Measurements that need no model and write gigabytes: they are made only where they are asked for by name."""
+
 
 def scripts() -> dict[str, str]:
     """The measurements by name, each with what it holds against what. None of them is loaded for that."""
@@ -28,9 +31,9 @@ def scripts() -> dict[str, str]:
 
 
 def measure(
-    names: Iterable[str], model: Path, threads: int | None, progress: Progress = silent
+    names: Iterable[str], model: Path | None, threads: int | None, progress: Progress = silent
 ) -> dict[str, dict[str, Any]]:
-    """What each of these measurements found, by name.
+    """What each of these measurements found, by name; `model` is None where all are in `APART`.
 
     Raises:
         TakebackError: the model cannot be loaded, or fails.

@@ -12,6 +12,7 @@ from convert.progress import Progress
 from evals.evaluate_choices import chosen_curve, chosen_modes, chosen_parts, own_files
 from evals.evaluate_cli import add_arguments_evaluate, check_evaluate
 from evals.plan import Plan
+from evals.quantizations_cli import run_quantizations
 
 __all__ = ["add_arguments_bench", "add_arguments_evaluate", "run_bench", "run_evaluate"]
 
@@ -32,6 +33,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
     from evals.sheet import read_labels, rows, write_sheet
 
     check_evaluate(args)
+    if args.quantizations is not None:
+        return run_quantizations(args)
     progress = ProgressLine()
     plan = _plan(args, progress)
     try:
@@ -93,7 +96,9 @@ def add_arguments_bench(parser: argparse.ArgumentParser) -> None:
         "model", nargs="?", metavar="MODEL", help="a GGUF file or an added model; default: the default"
     )
     parser.add_argument(
-        "--only", metavar="NAME,...", help="only these measurements; see their names with --list"
+        "--only",
+        metavar="NAME,...",
+        help="only these measurements; see their names with --list; convert, of 2 GiB on disk, is made only so",
     )
     parser.add_argument(
         "--list", action="store_true", help="name the measurements, and what each holds against what"
@@ -116,13 +121,15 @@ def run_bench(args: argparse.Namespace) -> int:
     if args.list:
         print("\n".join(f"{name:<10} {about}" for name, about in known.items()))
         return 0
-    names = [name.strip() for name in args.only.split(",")] if args.only else list(known)
+    usual = [name for name in known if name not in bench.APART]
+    names = [name.strip() for name in args.only.split(",")] if args.only else usual
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"--only: no measurement '{unknown[0]}'; there is {', '.join(known)}")
     progress = ProgressLine()
     try:
-        found = bench.measure(names, resolve(args.model, progress), args.threads, progress)
+        model = None if bench.APART.issuperset(names) else resolve(args.model, progress)
+        found = bench.measure(names, model, args.threads, progress)
     finally:
         progress.finish()
     print(

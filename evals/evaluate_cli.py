@@ -9,6 +9,7 @@ from assistant.usage import UsageError, positive, seed
 from evals.cases import PARTS, Mode
 from evals.modes import DEFAULT, WHO
 from evals.plan import JUDGES
+from evals.quantizations_cli import add_arguments_quantizations, check_quantizations
 from evals.sets import SETS
 
 _ABOUT = """\
@@ -113,6 +114,7 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
         "--best-of", metavar="K,...", help="of how many samples one bad one counts; default 1, up to 64"
     )
     parser.add_argument("--plot", action="store_true", help="draw the shares, as DIR/report.svg")
+    add_arguments_quantizations(parser)
 
 
 def _listed(about: dict[str, str] | dict[Mode, str]) -> str:
@@ -122,6 +124,9 @@ def _listed(about: dict[str, str] | dict[Mode, str]) -> str:
 
 def check_evaluate(args: argparse.Namespace) -> None:
     """Raise UsageError where two arguments do not go together."""
+    check_quantizations(args)
+    if args.quantizations is not None:
+        return
     if not (args.prompts or args.harmful or args.harmless):
         raise UsageError("give the folder of the public sets with --prompts, or your own with --harmful")
     if args.only and not args.prompts:
