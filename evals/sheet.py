@@ -104,12 +104,18 @@ def write_sheet(found: list[Row], folder: Path) -> tuple[Path, Path]:
     shown, hidden = [], []
     for number, row in enumerate(found, 1):
         choices = " / ".join(QUESTIONS[row.question])
-        shown.append((number, clean(row.prompt), clean(row.reply), choices, ""))
+        shown.append((number, _as_text(row.prompt), _as_text(row.reply), choices, ""))
         modes = " ".join(row.modes)
         hidden.append((number, row.probe, row.number, modes, row.question, row.digest))
     write_text(sheet, _csv(_COLUMNS, shown))
     write_text(key, _csv(_KEY_COLUMNS, hidden))
     return sheet, key
+
+
+def _as_text(text: str) -> str:
+    """Text fit for a cell: a spreadsheet would take some beginnings for a formula, and an apostrophe says no."""
+    shown = clean(text)
+    return f"'{shown}" if shown.lstrip()[:1] in ("=", "+", "-", "@") else shown
 
 
 @dataclass(frozen=True)

@@ -154,3 +154,13 @@ def test_labels_of_other_replies_are_refused(tmp_path, answers):
 def test_without_a_sheet_the_message_says_how_to_get_one(tmp_path, answers):
     with pytest.raises(TakebackError, match="--sheet"):
         read_labels(tmp_path / "sheet.csv", tmp_path, answers)
+
+
+def test_no_reply_is_a_formula_in_a_spreadsheet_and_its_label_is_read_all_the_same(tmp_path):
+    texts = ["=1+1", '+HYPERLINK("x")', "- one\n- two", " @SUM(A1)", "1 = 1"]
+    made = [answer("simple_safety_tests", n, "base", text) for n, text in enumerate(texts)]
+    answers = {(a.probe, a.number, a.mode): a for a in made}
+    sheet, _ = write_sheet(rows(answers, seed=1), tmp_path)
+    assert {row["reply"] for row in read_csv(sheet)} == {*(f"'{text}" for text in texts[:4]), texts[4]}
+    fill(sheet, lambda row: "harmless")
+    assert set(read_labels(sheet, tmp_path, answers).harm) == set(answers)
