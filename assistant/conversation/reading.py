@@ -100,7 +100,7 @@ def _fields(path: Path, number: int, message: Any) -> tuple[str, str, str]:  # n
     if not isinstance(message, dict):
         raise TakebackError(f"{path}: message {number} is no object with role and content")
     role, content, reason = message.get("role"), message.get("content"), message.get("reason", "")
-    if role not in _ROLES.values() or not isinstance(content, str):
+    if not isinstance(role, str) or role not in _ROLES.values() or not isinstance(content, str):
         raise TakebackError(
             f"{path}: message {number} needs content, which is text, and a role: {', '.join(_ROLES.values())}"
         )

@@ -20,22 +20,32 @@ class Window:
     messages: list[Message]
     left_out: int
     """How many of the chat's oldest messages the model does not see."""
+    tokens: int
+    """Of those that it sees."""
 
 
 def as_messages(entries: Sequence[Entry], system: str | None = None) -> list[Message]:
-    """A stored chat as a conversation whose roles take turns, which many chat templates insist on.
-
-    Replies without text are passed over, and messages of one role in a row become one.
-    """
+    """A stored chat as a conversation whose roles take turns, which many chat templates insist on."""
     messages = [Message("system", system)] if system else []
+    for turn in turns(entries):
+        if len(turn) == 1:
+            messages.append(Message(turn[0].role, turn[0].text, turn[0].ids, turn[0].vocab_sha256))
+        else:
+            messages.append(Message(turn[0].role, "\n\n".join(entry.text for entry in turn)))
+    return messages
+
+
+def turns(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """The messages of one role in a row, which are one to the model. Replies without text are passed over."""
+    rows: list[list[Entry]] = []
     for entry in entries:
         if entry.role == "assistant" and not entry.text:
             continue
-        if messages and messages[-1].role == entry.role:
-            messages[-1] = Message(entry.role, f"{messages[-1].content}\n\n{entry.text}")
+        if rows and rows[-1][0].role == entry.role:
+            rows[-1].append(entry)
         else:
-            messages.append(Message(entry.role, entry.text, entry.ids, entry.vocab_sha256))
-    return messages
+            rows.append([entry])
+    return rows
 
 
 def fit(
@@ -60,15 +70,15 @@ def fit(
     if not starts:
         raise TakebackError("there is no message of the user to reply to; write one first")
     first = next((start for start in starts if start >= left_out_before), starts[-1])
-    if count([*system, *rest[first:]]) <= room:
-        return Window([*system, *rest[first:]], first)
+    if (size := count([*system, *rest[first:]])) <= room:
+        return Window([*system, *rest[first:]], first, size)
     first = _first_that_fits(starts, room * 3 // 4, lambda start: count([*system, *rest[start:]]))
     size = count([*system, *rest[first:]])
     if size > room:
         raise TakebackError(
             f"the message is too long: {size:,} tokens, where the model has room for {room:,}; shorten it"
         )
-    return Window([*system, *rest[first:]], first)
+    return Window([*system, *rest[first:]], first, size)
 
 
 def _split(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:

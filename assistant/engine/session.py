@@ -86,6 +86,7 @@ class Session:
         self.template = PromptTemplate(model.template, self.vocabulary, info.vocab_sha256)
         self.memory = Memory(context)
         self._running: Generator[Event, None, None] | None = None
+        self._reply: Reply | None = None
         self._closing = False
 
     @classmethod
@@ -142,6 +143,7 @@ class Session:
                 stops=options.stop,
                 show_discarded=options.show_discarded,
             )
+            self._reply = reply
             voice = Voice(self.info.name, self.memory, self.vocabulary, sampler, self._resume)
             rule = ResetRule()
             if contract:
@@ -151,6 +153,7 @@ class Session:
                 yield from generate(voice, prompt, prefill, rule, reply)
             finally:
                 sampler.close()
+                self._reply = None
         except TakebackError as error:
             yield Error(clean_line(str(error)))
 
@@ -171,6 +174,22 @@ class Session:
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """How many tokens the conversation takes, up to the start of the next reply."""
         return len(self.template.ids(messages))
+
+    def prompt_parts(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
+        """The prompt of a conversation in pieces, each with whether it is the template's own text."""
+        parts = [(part.text, part.index is None) for part in self.template.parts(messages)]
+        bos = self.vocabulary.bos
+        if self.vocabulary.adds_bos and bos is not None:
+            start = self.vocabulary.text(bos)
+            if parts and not parts[0][0].startswith(start):
+                parts.insert(0, (start, True))
+        return parts
+
+    @property
+    def held(self) -> int:
+        """How many tokens of the reply that is being written are held back. From any thread."""
+        reply = self._reply
+        return 0 if reply is None or reply.ended else reply.held
 
     def cancel(self) -> None:
         """Stop the reply that is being written, within one step of the model. From any thread."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
@@ -15,6 +15,8 @@ from textual.widgets import Static
 from assistant.conversation.history import History
 from assistant.conversation.records import Entry
 from assistant.engine.options import GenerateOptions
+from assistant.tui import pages
+from assistant.tui.attachments import with_files
 from assistant.tui.chats import ChatsScreen, Opening
 from assistant.tui.composing import ComposingScreen
 from assistant.tui.model_thread import Loader
@@ -22,11 +24,13 @@ from assistant.tui.replying import MESSAGES_A_PAGE
 from assistant.tui.widgets.ask import AskLine
 from assistant.tui.widgets.lines import Header, StatusLine
 from assistant.tui.widgets.message import MessageView, Notice
+from assistant.tui.widgets.page import Page
 from assistant.tui.widgets.prompt import Prompt
 from assistant.tui.widgets.suggestions import Suggestions
 from assistant.tui.widgets.transcript import Transcript
 from convert.errors import TakebackError
 
+SECONDS_BETWEEN_COUNTS = 0.25
 SECONDS_TO_END = 5.0
 """How long quitting waits for the model to stop and its reply to be stored."""
 
@@ -34,9 +38,11 @@ SECONDS_TO_END = 5.0
 class ChatScreen(ComposingScreen):
     """One chat at a time, the last one first."""
 
+    AUTO_FOCUS: ClassVar[str | None] = "Prompt"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n", "new_chat", "New chat", show=False, priority=True),
         Binding("ctrl+o", "chats", "Chats", show=False, priority=True),
+        Binding("f1", "help", "Keys", show=False, priority=True),
         Binding("pageup", "page(-1)", "Back", show=False, priority=True),
         Binding("pagedown", "page(1)", "Forward", show=False, priority=True),
         Binding("ctrl+end", "latest", "To the latest", show=False, priority=True),
@@ -76,6 +82,7 @@ class ChatScreen(ComposingScreen):
         self._show_state("Starting…")
         self._prompt.focus()
         self.call_after_refresh(self._start)
+        self.set_interval(SECONDS_BETWEEN_COUNTS, self._show_held)
 
     @work
     async def _start(self) -> None:
@@ -131,7 +138,7 @@ class ChatScreen(ComposingScreen):
         self._end_editing()
         carried, self._request = self._prompt.text, None
         self._leave(carried)
-        self._chat = None
+        self._chat, self._meter = None, (0, 0)
         await self._bring_unsent(carried)
         self._show_state("New chat" if self._ready else self._state[0])
         await self._show_entries([])
@@ -148,6 +155,10 @@ class ChatScreen(ComposingScreen):
         if opening is None:
             if self._chat in [chat.id for chat in self._deleted]:
                 await self.action_new_chat()
+            return
+        if opening.chat == self._chat and self._request is not None:  # it is here, and goes on
+            if opening.message is not None:
+                self._transcript.go_to(opening.message)
             return
         self._end_editing()
         try:
@@ -185,7 +196,37 @@ class ChatScreen(ComposingScreen):
         else:
             self._show_state("Renamed")
 
+    # Pages
+
+    def action_help(self) -> None:
+        """Show all keys and commands."""
+        self.app.push_screen(Page("Keys and commands", pages.keys()))
+
+    async def action_prompt(self) -> None:
+        """Show what the model would be sent now, with what is in the prompt."""
+        if self._history is None or not self._ready or self._busy():
+            self._show_state("The model is not there yet" if not self._ready else self._state[0])
+            return
+        try:
+            pending = await asyncio.to_thread(with_files, self._prompt.text.strip())
+            if self._chat is None:
+                shown = self._model.show_first(pending, self._system)
+            else:
+                shown = self._model.show(self._chat, pending)
+            sight, parts, context = await asyncio.wrap_future(shown)
+        except TakebackError as error:
+            self._show_problem(error)
+            return
+        self.app.push_screen(Page(*pages.prompt(sight, parts, context)))
+
     # Within the chat
+
+    def on_key(self, event: events.Key) -> None:
+        """What is typed while nothing has the focus goes into the prompt."""
+        if self.focused is None and event.is_printable and event.character is not None:
+            event.stop()
+            self._prompt.focus()
+            self._prompt.insert(event.character)
 
     def action_page(self, pages: int) -> None:
         """Scroll the messages, from the prompt."""

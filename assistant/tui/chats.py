@@ -76,6 +76,7 @@ class ChatsScreen(ModalScreen[Opening | None]):
     def on_mount(self) -> None:
         """Show what there is."""
         self._list.can_focus = False
+        self.query_one(Input).cursor_blink = False
         self.query_one(Input).focus()
         self._fill()
 

@@ -25,8 +25,10 @@ COMMANDS = (
     Command("again", "regenerate", "Have the last reply written again"),
     Command("continue", "continue_reply", "Go on with a reply that was cut off"),
     Command("editor", "editor", "Write the message in your own editor", "Ctrl+G"),
+    Command("prompt", "prompt", "Show exactly what the model is sent"),
     Command("older", "older_version", "Show the version before, of a message that has several"),
     Command("newer", "newer_version", "Show the next version, of a message that has several"),
+    Command("help", "help", "Show the keys and commands", "F1"),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from assistant.conversation.history import History
 from assistant.conversation.recording import Recording
-from assistant.conversation.window import as_messages, fit
+from assistant.conversation.sight import Sight, see
+from assistant.conversation.window import fit
 from assistant.engine.events import Done, Error, Event
 from assistant.engine.message import Message
 from assistant.engine.options import GenerateOptions
@@ -27,12 +28,16 @@ from assistant.tui.reports import (
     Replied,
     Report,
     Request,
+    Seen,
     Stored,
 )
 from convert.errors import TakebackError
 from convert.progress import Progress
 
 T = TypeVar("T")
+
+Shown = tuple[Sight, list[tuple[str, bool]], int]
+"""What the model sees, the prompt in pieces (with whether each is the template's own), and the context's tokens."""
 
 Loader = Callable[[Progress], Model]
 """Loads a model, and builds it first where that is needed. Raises TakebackError."""
@@ -50,7 +55,7 @@ class ModelThread:
         self._requests: queue.SimpleQueue[Request | Callable[[Model], None] | None] = queue.SimpleQueue()
         self._history: History | None = None
         self._model: Model | None = None
-        self._left_out: dict[int, int] = {}
+        self._first_seen: dict[int, int | None] = {}
         self._step: tuple[str, int] | None = None
         self._closing = threading.Event()
         # A thread that is stuck in a long load must not keep the program from ending.
@@ -78,6 +83,43 @@ class ModelThread:
 
         self._requests.put(answer)
         return asked
+
+    def look(self, chat: int) -> None:
+        """Report what the model sees of a chat, if that can be told."""
+
+        def answer(model: Model) -> None:
+            with suppress(TakebackError):
+                self._look(model, chat)
+
+        self._requests.put(answer)
+
+    def show(self, chat: int, pending: str) -> Future[Shown]:
+        """What the model would be sent if the user said `pending` now, the prompt in pieces, and the context."""
+
+        def answer(model: Model) -> Shown:
+            sight = self._look(model, chat, pending=pending)
+            return sight, model.prompt_parts(sight.messages), model.info.context_length
+
+        return self.ask(answer)
+
+    def show_first(self, pending: str, system: str | None) -> Future[Shown]:
+        """The same for a chat that is not begun yet."""
+
+        def answer(model: Model) -> Shown:
+            if not pending:
+                raise TakebackError("nothing is said yet: write something, and look again")
+            messages = [Message("system", system)] if system else []
+            messages.append(Message("user", pending))
+            window = fit(messages, model.count_tokens, model.info.context_length)
+            sight = Sight(window.messages, 0, None, window.tokens)
+            return sight, model.prompt_parts(messages), model.info.context_length
+
+        return self.ask(answer)
+
+    @property
+    def held(self) -> int:
+        """How many tokens are written and held back."""
+        return 0 if self._model is None else self._model.held
 
     def cancel(self, request: Request) -> None:
         """End a request, whether it is being written or waits."""
@@ -178,32 +220,31 @@ class ModelThread:
 
     def _messages(self, model: Model, request: Request) -> list[Message]:
         """What the model sees of a chat."""
+        before = self._first_seen.get(request.chat)
+        sight = self._look(model, request.chat, request)
+        if sight.left_out and sight.first != before:
+            self._report(LeftOut(sight.left_out))
+        return sight.messages
+
+    def _look(self, model: Model, chat: int, request: Request | None = None, pending: str = "") -> Sight:
         assert self._history is not None
-        number = request.chat
-        chat = self._history.chat(number)
-        if chat is None:
-            raise TakebackError("this chat was deleted meanwhile; press Ctrl+N for a new one")
-        entries = self._history.entries(number, before=request.instead_of)
-        messages = as_messages(entries, chat.system)
-        before = self._left_out.get(number, 0)
-        more = model.count_tokens([Message("user", request.beginning)]) if request.beginning else 0
-
-        def count(messages: Sequence[Message]) -> int:
-            return model.count_tokens(messages) + more
-
-        try:
-            window = fit(messages, count, model.info.context_length, before)
-        except TakebackError:
-            # Messages in a row are one to the model, and those not answered before may be what is too long.
-            alone = as_messages(entries[-1:], chat.system)
-            window = fit(alone, count, model.info.context_length)
-            if len(entries) > 1:
-                self._report(LeftOut(len(entries) - 1))
-            return window.messages
-        self._left_out[number] = window.left_out
-        if window.left_out > before:
-            self._report(LeftOut(window.left_out))
-        return window.messages
+        beginning = request.beginning if request is not None else ""
+        more = model.count_tokens([Message("user", beginning)]) if beginning else 0
+        context = model.info.context_length
+        sight = see(
+            self._history,
+            chat,
+            lambda messages: model.count_tokens(messages) + more,
+            context,
+            first_before=self._first_seen.get(chat),
+            before=request.instead_of if request is not None else None,
+            pending=pending,
+        )
+        if request is not None:
+            self._first_seen[chat] = sight.first
+        if not pending:
+            self._report(Seen(chat, sight.tokens, context, sight.first))
+        return sight
 
 
 def _line(error: Exception) -> str:

@@ -27,6 +27,7 @@ from assistant.tui.reports import (
     Replied,
     Report,
     Request,
+    Seen,
     Stored,
 )
 from assistant.tui.widgets.lines import Header, StatusLine
@@ -62,6 +63,7 @@ class ReplyingScreen(Screen[None]):
         self._ready = False
         self._state: tuple[str, str] = ("Starting…", "")
         self._unseen_resets = 0
+        self._meter = (0, 0)
         self._redraws = Pace(self._redraw, REDRAWS_A_SECOND, self.set_timer)
         self._reports: deque[Report] = deque()
         self._model = ModelThread(load, self._receive, options)
@@ -92,7 +94,13 @@ class ReplyingScreen(Screen[None]):
             case Stored(request, entry, version, versions):
                 if request is self._request and (live := self._transcript.live) is not None:
                     live.entry, live.place = entry, (version, versions)
+            case Seen(chat, tokens, context, first):
+                if chat == self._chat:
+                    self._meter = (tokens, context)
+                    self._show_keys()
+                    await self._transcript.mark_boundary(first)
             case Recorded(request):
+                self._look_at_chat()
                 if request is self._shown_otherwise:
                     await self._again(request.chat)
             case LeftOut(messages):
@@ -114,6 +122,7 @@ class ReplyingScreen(Screen[None]):
                 self._model_name = info.name
                 self.query_one(Header).show_model(info.name, info.contract is not None)
                 self._show_state("Thinking…" if self._request else "Ready")
+                self._look_at_chat()
                 if info.note:
                     await self._transcript.add(Notice(info.note))
             case LoadFailed(message):
@@ -208,6 +217,8 @@ class ReplyingScreen(Screen[None]):
             self._model.cancel(self._request)
             self._request = None
         self._chat = chat
+        self._meter = (0, 0)
+        self._look_at_chat()
         await self._show_entries(_from(entries, message))
         if message is not None:
             self._transcript.go_to(message)
@@ -239,7 +250,22 @@ class ReplyingScreen(Screen[None]):
         self._show_state(str(error), "$text-error")
 
     def _show_keys(self) -> None:
-        self.query_one(StatusLine).show_keys(writing=self._request is not None, width=self.size.width)
+        line = self.query_one(StatusLine)
+        line.show_keys(writing=self._request is not None, width=self.size.width)
+        line.show_meter(*self._meter, width=self.size.width)
+
+    def _show_held(self) -> None:
+        """While nothing of a reply is shown, count what is written of it, quietly."""
+        live = self._transcript.live
+        if self._request is None or live is None or live.said or not (held := self._model.held):
+            return
+        if self._state[0].startswith(("Thinking", "Reading")):
+            self._show_state(f"Thinking… {held} token{'s' * (held > 1)} held back")
+
+    def _look_at_chat(self) -> None:
+        """Have it measured what the model sees of this chat."""
+        if self._ready and self._chat is not None:
+            self._model.look(self._chat)
 
 
 def _from(entries: list[Entry], message: int | None) -> list[Entry]:

@@ -51,6 +51,13 @@ class Model(Protocol):
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """The tokens of a conversation."""
 
+    def prompt_parts(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
+        """The prompt of a conversation in pieces, each with whether it is the template's own text."""
+
+    @property
+    def held(self) -> int:
+        """How many tokens of the reply that is being written are held back, from any thread."""
+
     def cancel(self) -> None:
         """Stop the reply, from any thread."""
 
@@ -88,6 +95,16 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What the model sees of a chat: so many tokens of so many, from the message `first` on, or all of it."""
+
+    chat: int
+    tokens: int
+    context: int
+    first: int | None
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something went wrong beside the reply; one line for the user."""
 
@@ -119,7 +136,7 @@ class Recorded:
     request: Request
 
 
-Report = Loading | Loaded | LoadFailed | LeftOut | Problem | Stored | Replied | Recorded
+Report = Loading | Loaded | LoadFailed | LeftOut | Seen | Problem | Stored | Replied | Recorded
 
 
 @dataclass(eq=False)

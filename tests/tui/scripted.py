@@ -42,6 +42,7 @@ class ScriptedModel:
         self.asked = []
         self.options = []
         self.closed = False
+        self.held = 0
         self._cancelled = threading.Event()
 
     def generate(self, messages, options=None) -> Iterator[Event]:
@@ -65,6 +66,12 @@ class ScriptedModel:
 
     def count_tokens(self, messages) -> int:
         return sum(len(message.content.split()) for message in messages)
+
+    def prompt_parts(self, messages) -> list[tuple[str, bool]]:
+        parts = [
+            part for message in messages for part in ((f"<|{message.role}|>", True), (message.content, False))
+        ]
+        return [*parts, ("<|assistant|>", True)]
 
     def cancel(self) -> None:
         self._cancelled.set()

@@ -10,7 +10,7 @@ from assistant.tui.widgets.ask import AskLine
 from assistant.tui.widgets.message import MessageView
 from assistant.tui.widgets.transcript import Transcript
 from tests.tui.conftest import fail, state
-from tests.tui.scripted import Frames, ScriptedModel, until
+from tests.tui.scripted import Frames, ScriptedModel, done, text, until
 
 
 def three_chats(database) -> None:
@@ -128,8 +128,6 @@ async def test_delete_can_be_undone_and_is_final_in_the_end(start, database) -> 
 
 
 async def test_opening_another_chat_stops_a_reply_and_keeps_it(start, database) -> None:
-    from tests.tui.scripted import text
-
     three_chats(database)
     app = start(ScriptedModel([text("Half"), threading.Event()]))
     async with app.run_test(size=(80, 24)) as pilot:
@@ -144,6 +142,24 @@ async def test_opening_another_chat_stops_a_reply_and_keeps_it(start, database) 
     assert app.chat.end()
     with History(database) as history:
         assert (history.entries(3)[-1].text, history.entries(3)[-1].reason) == ("Half", "cancelled")
+
+
+async def test_opening_the_chat_that_is_shown_lets_its_reply_go_on(start, database) -> None:
+    end = threading.Event()
+    app = start(ScriptedModel([text("Half"), end, text(" and all."), done("Half and all.")]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready")
+        await pilot.press(*"hi", "enter")
+        await until(pilot, lambda: "Half" in frames.screen())
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: isinstance(app.screen, ChatsScreen) and listed(app))
+        await pilot.press(*"hi")
+        await until(pilot, lambda: "hi" in app.screen.query_one(Input).value and len(listed(app)) == 2)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(app.focused, MessageView))
+        end.set()
+        await until(pilot, lambda: "Half and all." in frames.screen())
 
 
 async def test_a_store_that_fails_is_told_in_the_list(start, database, monkeypatch) -> None:

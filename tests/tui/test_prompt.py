@@ -109,6 +109,20 @@ async def test_up_at_the_first_line_goes_back_over_what_was_said(start, database
         await until(pilot, lambda: prompt.text == "a")
 
 
+async def test_what_is_typed_without_focus_goes_into_the_prompt(start, database) -> None:
+    with History(database) as history:
+        history.new_chat("hello")
+    app = start(ScriptedModel())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        app.screen.set_focus(None)
+        await pilot.press("x", "y")
+        await until(pilot, lambda: app.chat._prompt.text == "xy")
+        app.screen.set_focus(None)
+        app.screen._update_auto_focus()  # as on the way back from another screen
+        await until(pilot, lambda: app.focused is app.chat._prompt)
+
+
 async def test_a_pasted_file_name_or_command_is_not_sent(start) -> None:
     app = start(ScriptedModel())
     async with app.run_test(size=(80, 24)) as pilot:

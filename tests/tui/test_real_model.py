@@ -6,6 +6,7 @@ from assistant.conversation.history import History
 from assistant.engine.options import GenerateOptions, LoadOptions
 from assistant.models.bundled import base_model
 from assistant.tui.widgets.message import MessageView
+from assistant.tui.widgets.page import Page
 from tests.tui.conftest import state
 from tests.tui.scripted import Frames, until
 
@@ -67,6 +68,29 @@ async def test_quitting_while_it_writes_keeps_what_was_shown(start, database) ->
         reply = history.entries(1)[-1]
     assert reply.reason == "cancelled"
     assert reply.text
+
+
+async def test_a_cut_reply_is_continued_and_the_prompt_shown(start, database) -> None:
+    app = start(loader(), options=GenerateOptions(seed=1, temperature=0, max_tokens=6))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: state(app) == "Ready")
+        app.screen.query_one("Prompt").text = "Count from one to twenty."
+        await app.chat.action_prompt()
+        await until(pilot, lambda: isinstance(app.screen, Page))
+        sent = str(app.screen.query_one(".page").render())
+        assert sent.endswith("<|im_start|>user\nCount from one to twenty.<|im_end|>\n<|im_start|>assistant\n")
+        await pilot.press("escape", "enter")
+        await until(pilot, lambda: len(app.screen.query(MessageView)) == 2)
+        cut = app.screen.query(MessageView).last()._parts[1].plain
+        await app.chat.action_continue_reply()
+        await until(pilot, lambda: app.chat._request is None)
+        await until(pilot, lambda: "context" in str(app.chat.query_one("#meter").render()))
+    assert app.chat.end()
+    with History(database) as history:
+        reply = history.entries(1)[-1]
+    assert reply.text.startswith(cut)
+    assert len(reply.text) > len(cut)
+    assert reply.versions == 1
 
 
 @pytest.fixture(autouse=True)

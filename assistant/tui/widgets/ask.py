@@ -27,7 +27,8 @@ class AskLine(ModalScreen[str | None]):
         """The question above the line."""
         with Vertical(classes="box"):
             yield Static(self._question, markup=False)
-            yield Input(self._value)
+            yield (line := Input(self._value))
+            line.cursor_blink = False
             yield Static("Enter takes it, Esc does not", markup=False, classes="hint")
 
     def on_input_submitted(self, message: Input.Submitted) -> None:

@@ -11,7 +11,9 @@ from textual.widgets import Static
 
 from convert.untrusted import clean_line
 
-COLUMNS_FOR_ALL_KEYS = 96
+COLUMNS_FOR_ALL_KEYS = 112
+NEARLY_FULL = 75
+"""Per cent; the rest is kept for the reply."""
 
 
 class _Text(Static):
@@ -48,23 +50,36 @@ class Header(Horizontal):
 
 
 class StatusLine(Horizontal):
-    """What goes on, at the left, and the keys that are of use now, at the right."""
+    """What goes on, how full the context is, and the keys that are of use now."""
 
     def compose(self) -> ComposeResult:
-        """The two ends of the line."""
+        """From left to right."""
         yield _Text("state")
+        yield _Text("meter")
         yield _Text("keys")
 
     def show_state(self, text: str, style: str = "") -> None:
         """Say what goes on."""
         self.query_one("#state", _Text).show((text, style))
 
+    def show_meter(self, tokens: int, context: int, *, width: int) -> None:
+        """Say how much of the context a chat takes; nothing where the context is 0, not known."""
+        if not context:
+            self.query_one("#meter", _Text).show(("", ""))
+            return
+        percent = round(100 * tokens / context)
+        text = (
+            f"context {tokens:,} of {context:,}" if width >= COLUMNS_FOR_ALL_KEYS else f"context {percent} %"
+        )
+        self.query_one("#meter", _Text).show((text, "$text-warning" if percent >= NEARLY_FULL else ""))
+
     def show_keys(self, *, writing: bool, width: int) -> None:
         """Name the keys that are of use while a reply is being written, or while none is, if they fit."""
         keys = [("Esc", "stop") if writing else ("Enter", "send")]
         if width >= COLUMNS_FOR_ALL_KEYS:
             keys += [("Ctrl+J", "new line"), ("Ctrl+N", "new chat")]
-        self.query_one("#keys", _Text).show(*_spaced([*keys, ("Ctrl+O", "chats"), ("Ctrl+Q", "quit")]))
+            keys.append(("Ctrl+Q", "quit"))
+        self.query_one("#keys", _Text).show(*_spaced([*keys, ("Ctrl+O", "chats"), ("F1", "keys")]))
 
 
 def _spaced(keys: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.selection import Selection
+from textual.visual import Visual
 from textual.widgets import Static
 
 from assistant.conversation.records import Entry
@@ -118,10 +119,7 @@ class MessageView(Static, can_focus=True):
 
     def height_at(self, width: int) -> int:
         """How many lines it takes, its margin included, in a transcript of this width in cells."""
-        inside = width - self.styles.gutter.width
-        return (
-            self._document(0).get_height({}, inside) + self.styles.gutter.height + self.styles.margin.height
-        )
+        return _height_at(self, self._document(0), width)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text, without what stands around it."""
@@ -190,7 +188,17 @@ class Notice(Static):
     """A line about the chat, said by the program."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(Content(clean_line(text)), markup=False, classes="notice")
+        self._text = Content(clean_line(text))
+        super().__init__(self._text, markup=False, classes="notice")
+
+    def height_at(self, width: int) -> int:
+        """As a message's."""
+        return _height_at(self, self._text, width)
+
+
+def _height_at(view: Static, visual: Visual, width: int) -> int:
+    inside = width - view.styles.gutter.width
+    return visual.get_height({}, inside) + view.styles.gutter.height + view.styles.margin.height
 
 
 def taken_back(drafts: int) -> str:

@@ -18,6 +18,8 @@ MOST_MOUNTED = 120
 """More widgets than this make every layout slow; the oldest then go, and come back from the store."""
 KEPT_MOUNTED = 60
 
+BOUNDARY = "↑ The model no longer sees what is above"
+
 WELCOME = (
     ("Takeback\n\n", "bold $text-primary"),
     ("A chat with a model that runs on this machine.\n", ""),
@@ -39,6 +41,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self._messages = Vertical(id="messages")
         self._live: LiveReply | None = None
         self._prepending = False
+        self._first_seen: int | None = None
 
     def compose(self) -> ComposeResult:
         """One container, at least as tall as the view: the anchor would scroll shorter ones out of place."""
@@ -78,7 +81,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def show(self, views: Sequence[Widget]) -> None:
         """Show another chat, or the welcome where there is nothing to show, in one frame."""
-        old, self._live = self._live, None
+        old, self._live, self._first_seen = self._live, None, None
         with self.app.batch_update():
             await self._messages.remove_children()
             await self._messages.mount_all(views or [Static(Content.assemble(*WELCOME), id="welcome")])
@@ -86,6 +89,22 @@ class Transcript(VerticalScroll, can_focus=False):
             old.forget()
             self.call_after_refresh(forget_drawn_text)
         self.anchor()
+
+    async def mark_boundary(self, first: int | None) -> None:
+        """Draw a line above the first message that the model still sees; None: it sees all."""
+        self._first_seen = first
+        with self.app.batch_update():
+            await self._messages.query(".boundary").remove()
+            await self._draw_boundary()
+
+    async def _draw_boundary(self) -> Notice | None:
+        view = None if self._first_seen is None else self._view(self._first_seen)
+        if view is None:
+            return None
+        line = Notice(BOUNDARY)
+        line.add_class("boundary")
+        await self._messages.mount(line, before=view)
+        return line
 
     def go_to(self, entry: int) -> None:
         """Mark a message, and let the view stay where it is."""
@@ -116,6 +135,8 @@ class Transcript(VerticalScroll, can_focus=False):
         with self.app.batch_update():
             await self._messages.mount_all(views, before=0)
             added = sum(view.height_at(self._messages.content_size.width) for view in views)
+            if self._first_seen in [view.entry for view in views] and (line := await self._draw_boundary()):
+                added += line.height_at(self._messages.content_size.width)
             self.set_reactive(Widget.scroll_y, self.scroll_y + added)
             self.set_reactive(Widget.scroll_target_y, self.scroll_y)
         self.call_after_refresh(self._prepended)
