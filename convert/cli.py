@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import sys
-import time
 from pathlib import Path
 
 from convert.errors import UsageError
@@ -89,9 +88,10 @@ def run_convert(args: argparse.Namespace) -> int:
     """Convert, with progress on standard error and the report on standard output."""
     from convert.convert import convert
     from convert.hub import local
+    from convert.meter import Meter
 
     protect = None if args.protect_reset == "none" else args.protect_reset
-    meter = _Meter()
+    meter = Meter()
     try:
         show = meter.show if sys.stderr.isatty() else None
         source = local(args.source, offline=args.offline, progress=show)
@@ -172,41 +172,3 @@ def _add_offline(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use no network: of ORG/NAME only what was fetched before (as with HF_HUB_OFFLINE=1)",
     )
-
-
-class _Meter:
-    """One line on standard error that says how far the work is, ten times a second at most."""
-
-    def __init__(self) -> None:
-        self.what = ""
-        self.began: tuple[float, int] = (0.0, 0)
-        self.shown_at = 0.0
-        self.standing = False
-
-    def show(self, what: str, done: int, total: int) -> None:
-        """Show bytes done, bytes in all and the time that is left at the speed since this piece began."""
-        now = time.monotonic()
-        if what != self.what:
-            self.what, self.began, self.shown_at = what, (now, done), 0.0
-        if done < total and now - self.shown_at < 0.1:
-            return
-        self.shown_at = now
-        self.standing = done < total
-        end = "" if self.standing else "\n"
-        size = f"{done * 100 // max(total, 1):3d}% of {total / (1 << 20):,.0f} MiB"
-        left = self._left(now, done, total)
-        print(f"\r\x1b[K{what}: {size}{left}", end=end, file=sys.stderr, flush=True)
-
-    def _left(self, now: float, done: int, total: int) -> str:
-        """Nothing in the first second, where the speed is not known yet."""
-        seconds, moved = now - self.began[0], done - self.began[1]
-        if not self.standing or seconds < 1 or moved <= 0:
-            return ""
-        left = round(seconds * (total - done) / moved)
-        return f", {left // 60}:{left % 60:02d} left"
-
-    def clear(self) -> None:
-        """Take away a line that was cut short, so that what is said next has its own."""
-        if self.standing:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self.standing = False

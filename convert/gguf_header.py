@@ -161,15 +161,15 @@ def aligned(offset: int, alignment: int) -> int:
     return -(-offset // alignment) * alignment
 
 
-def read_header(path: Path) -> GGUFHeader:
-    """Read and check the header of a GGUF file.
+def read_header(path: Path, name: str | None = None) -> GGUFHeader:
+    """Read and check the header of a GGUF file; `name` is what errors call it, where not by its own.
 
     Raises TakebackError where the file cannot be read, is no GGUF file, is cut off, or says something that
     cannot be true. Nothing is allocated on the word of the file alone.
     """
     try:
         with path.open("rb") as file, _mapped(path, file) as data:
-            return _Parser(data, path.name).header()
+            return _Parser(data, name or path.name).header()
     except OSError as error:
         raise TakebackError(f"{path}: cannot be read: {error.strerror or error}") from error
 

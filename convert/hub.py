@@ -6,17 +6,16 @@ call goes on with, and gets its place in the cache only when its size and its ha
 """
 
 import errno
-import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from convert.checkpoint import PICKLES, index_files, read_json
 from convert.errors import TakebackError
+from convert.hub_part import Count, Stated, fetch, file_digest, stated_files
 from convert.progress import Progress, silent
 from convert.untrusted import clean_line
 
@@ -24,13 +23,8 @@ _INDEX, _SINGLE, _ADAPTER = "model.safetensors.index.json", "model.safetensors",
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json")
 _SMALL = ("generation_config.json", "chat_template.jinja", "backtrack.json", *_TOKENIZER)
 _MAX_SMALL_BYTES = 256 << 20
-_PIECE_BYTES = 4 << 20
 _SCHEME = "hf://"
 _ID = re.compile(r"([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]{1,120}))?", re.ASCII)
-
-
-_Count = Callable[[int], None]
-"""Told how many bytes of a file are here."""
 
 
 class HubId(NamedTuple):
@@ -38,15 +32,6 @@ class HubId(NamedTuple):
 
     repo: str
     revision: str | None
-
-
-@dataclass(frozen=True)
-class _Stated:
-    """What the hub states of a file. `digest` is the SHA-256 of a large one, git's blob id of a small one."""
-
-    name: str
-    nbytes: int
-    digest: str
 
 
 def hub_id(source: str) -> HubId | None:
@@ -73,21 +58,26 @@ def local(
     found = hub_id(source)
     if found is None:
         return Path(source)
-    from huggingface_hub import constants, utils  # noqa: PLC0415 (slow to import, and seldom needed)
-
-    utils.disable_progress_bars()  # type: ignore[attr-defined]
-    utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    with _one_line(found):
-        if offline or constants.HF_HUB_OFFLINE:
+    with one_line(found):
+        if offline or is_offline():
             return _from_cache(found, adapter=adapter)
         return _fetched(found, adapter=adapter, progress=progress or silent)
 
 
-@contextmanager
-def _one_line(hub: HubId) -> Iterator[None]:
-    """Turn all that huggingface-hub raises into one line."""
-    from huggingface_hub import errors  # noqa: PLC0415
+def is_offline() -> bool:
+    """Whether the user's environment says that nothing is to be fetched (HF_HUB_OFFLINE)."""
+    from huggingface_hub import constants  # noqa: PLC0415 (slow to import, and seldom needed)
 
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+@contextmanager
+def one_line(hub: HubId) -> Iterator[None]:
+    """Keep huggingface-hub from printing, and turn all that it raises into one line."""
+    from huggingface_hub import errors, utils  # noqa: PLC0415
+
+    utils.disable_progress_bars()  # type: ignore[attr-defined]
+    utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     failed = getattr(errors, "HTTPError", OSError)  # of the HTTP library, whichever it is
     try:
         yield
@@ -95,7 +85,8 @@ def _one_line(hub: HubId) -> Iterator[None]:
         why = "is gated: ask for access on its page, then log in with `hf auth login`"
         raise TakebackError(f"{hub.repo}: {why}") from error
     except errors.RepositoryNotFoundError as error:
-        raise TakebackError(f"{hub.repo}: there is no such folder here and no such repository") from error
+        why = "there is no such folder here and no such repository; if it is private, log in with `hf auth login`"
+        raise TakebackError(f"{hub.repo}: {why}") from error
     except errors.RevisionNotFoundError as error:
         raise TakebackError(f"{hub.repo}: has no revision {clean_line(hub.revision or 'main')}") from error
     except (failed, OSError) as error:
@@ -107,6 +98,8 @@ def _one_line(hub: HubId) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full; what was fetched is kept, so make room and run it again"
+    if getattr(getattr(error, "response", None), "status_code", None) == 401:
+        return "the hub does not take your token; log in again with `hf auth login`"
     said = clean_line(str(error))[:160] or type(error).__name__
     return f"{said}; what was fetched is kept, so run it again, or use --offline for what is here already"
 
@@ -115,7 +108,7 @@ def _fetched(hub: HubId, *, adapter: bool, progress: Progress) -> Path:
     from huggingface_hub import HfApi, hf_hub_download  # noqa: PLC0415
 
     info = HfApi().model_info(hub.repo, revision=hub.revision, files_metadata=True)
-    there = _stated(info.siblings or [])
+    there = stated_files(info.siblings or [])
     config = "adapter_config.json" if adapter else "config.json"
     if config not in there:
         raise TakebackError(f"{hub.repo}: has no {config}, so it is no {'adapter' if adapter else 'model'}")
@@ -137,17 +130,6 @@ def _fetched(hub: HubId, *, adapter: bool, progress: Progress) -> Path:
     return folder
 
 
-def _stated(siblings: list[Any]) -> dict[str, _Stated]:
-    """The files at the repository's root, by name."""
-    found = {}
-    for sibling in siblings:
-        digest = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
-        plain = "/" not in sibling.rfilename and "\\" not in sibling.rfilename
-        if plain and type(sibling.size) is int and re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", str(digest)):
-            found[sibling.rfilename] = _Stated(sibling.rfilename, sibling.size, digest)
-    return found
-
-
 def _weights(hub: HubId, folder: Path, there: Mapping[str, Any], *, adapter: bool) -> list[str]:
     """The names of the files that hold the weights; all of them must be `there`."""
     if adapter:
@@ -164,7 +146,7 @@ def _weights(hub: HubId, folder: Path, there: Mapping[str, Any], *, adapter: boo
     return names
 
 
-def _blob(hub: HubId, digest: str) -> Path:
+def blob_path(hub: HubId, digest: str) -> Path:
     """Where huggingface-hub's cache has a file's bytes, whatever its name."""
     from huggingface_hub import constants  # noqa: PLC0415
 
@@ -172,94 +154,46 @@ def _blob(hub: HubId, digest: str) -> Path:
 
 
 def _part(hub: HubId, digest: str) -> Path:
-    return _blob(hub, f"{digest}.takeback")
+    return blob_path(hub, f"{digest}.takeback")
 
 
-def _check_room(hub: HubId, wanted: list[_Stated]) -> None:
+def _check_room(hub: HubId, wanted: list[Stated]) -> None:
     """Refuse before the start what the disk cannot hold."""
     missing = 0
     for stated in wanted:
         part = _part(hub, stated.digest)
         have = part.stat().st_size if part.exists() else 0
-        missing += 0 if _blob(hub, stated.digest).exists() else stated.nbytes - have
-    folder = _blob(hub, "")
+        missing += 0 if blob_path(hub, stated.digest).exists() else stated.nbytes - have
+    require_room(hub, blob_path(hub, ""), missing, "HF_HOME")
+
+
+def require_room(hub: HubId, folder: Path, nbytes: int, variable: str) -> None:
+    """Raise TakebackError where a folder's disk has no room; `variable` is what moves the folder."""
     free = shutil.disk_usage(folder).free
-    if missing > free:
+    if nbytes > free:
         raise TakebackError(
-            f"{folder}: fetching {hub.repo} needs {missing >> 20:,} MiB of free space and has {free >> 20:,} MiB; "
-            "make room, or set HF_HOME to another disk"
+            f"{folder}: fetching {hub.repo} needs {nbytes >> 20:,} MiB of free space and has {free >> 20:,} MiB; "
+            f"make room, or set {variable} to another disk"
         )
 
 
-def _bring(hub: HubId, commit: str, stated: _Stated, progress: _Count) -> None:
+def _bring(hub: HubId, commit: str, stated: Stated, progress: Count) -> None:
     """See that a file is in the cache with the hash that the hub states."""
     from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache  # noqa: PLC0415
 
-    blob = _blob(hub, stated.digest)
+    blob = blob_path(hub, stated.digest)
     cached = try_to_load_from_cache(hub.repo, stated.name, revision=commit)
     if not isinstance(cached, str) and not blob.exists():
-        _download(hf_hub_url(hub.repo, stated.name, revision=commit), hub, stated, progress)
+        url = hf_hub_url(hub.repo, stated.name, revision=commit)
+        fetch(url, hub.repo, stated, _part(hub, stated.digest), blob, progress)
     path = Path(hf_hub_download(hub.repo, stated.name, revision=commit))
-    if path.stat().st_size != stated.nbytes or _digest(path, stated.digest) != stated.digest:
+    if path.stat().st_size != stated.nbytes or file_digest(path, stated.digest) != stated.digest:
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise TakebackError(
             f"{hub.repo}: {clean_line(stated.name)} in the cache was damaged and is removed; run it again"
         )
     progress(stated.nbytes)
-
-
-def _download(url: str, hub: HubId, stated: _Stated, progress: _Count) -> None:
-    """Fetch a file's bytes, going on where an earlier call was cut off."""
-    from huggingface_hub.file_download import http_get  # noqa: PLC0415
-    from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]  # noqa: PLC0415
-
-    part, blob = _part(hub, stated.digest), _blob(hub, stated.digest)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(part.with_suffix(".lock")):
-        with part.open("ab") as file:
-            have = file.tell()
-            if have < stated.nbytes:
-                http_get(
-                    url,
-                    _Counted(file, progress),  # type: ignore[arg-type]
-                    resume_size=have,
-                    headers=build_hf_headers(),
-                    expected_size=stated.nbytes,
-                )
-        if part.stat().st_size != stated.nbytes or _digest(part, stated.digest) != stated.digest:
-            part.unlink()
-            raise TakebackError(
-                f"{hub.repo}: {clean_line(stated.name)} does not have the size and hash that the hub states; "
-                "it was removed, so run it again"
-            )
-        part.replace(blob)
-
-
-class _Counted:
-    """A file that tells how many bytes it holds; what huggingface-hub writes to."""
-
-    def __init__(self, file: BinaryIO, told: _Count) -> None:
-        self.file = file
-        self.told = told
-        self.tell, self.seek, self.truncate = file.tell, file.seek, file.truncate
-
-    def write(self, data: bytes) -> int:
-        written = self.file.write(data)
-        self.told(self.file.tell())
-        return written
-
-
-def _digest(path: Path, like: str) -> str:
-    """The hash of a file, of the kind that `like` is: SHA-256, or git's of a blob."""
-    git = len(like) == 40
-    digest = hashlib.sha1(usedforsecurity=False) if git else hashlib.sha256()
-    if git:
-        digest.update(b"blob %d\0" % path.stat().st_size)
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _from_cache(hub: HubId, *, adapter: bool) -> Path:
@@ -277,6 +211,6 @@ def _from_cache(hub: HubId, *, adapter: bool) -> Path:
     there = {path.name: path for path in folder.iterdir()}
     for name in (*_weights(hub, folder, there, adapter=adapter), config, *_SMALL):
         digest = there[name].resolve().name if name in there else ""
-        if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", digest) and _digest(there[name], digest) != digest:
+        if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", digest) and file_digest(there[name], digest) != digest:
             raise TakebackError(f"{hub.repo}: {name} in the cache is damaged; run it once without --offline")
     return folder

@@ -1,8 +1,9 @@
-"""`takeback models`: list, add, show and remove the models on this machine."""
+"""`takeback models`: list, add, pull, show and remove the models on this machine."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from assistant.models import library
@@ -18,6 +19,15 @@ def add_arguments_models(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("list", help="list the models (what happens without an action)")
     add = actions.add_parser("add", help="take a GGUF file into the list")
     add.add_argument("file", type=Path, metavar="FILE")
+    pull = actions.add_parser("pull", help="fetch a GGUF file of a repository on the Hugging Face hub")
+    pull.add_argument("repo", metavar="REPO", help="ORG/NAME, or ORG/NAME@REVISION")
+    pull.add_argument("file", nargs="?", metavar="FILE", help="which file, where the repository has several")
+    pull.add_argument("--name", metavar="N", help="what it is called here (default: the file's name)")
+    pull.add_argument(
+        "--offline",
+        action="store_true",
+        help="use no network: only what huggingface-hub's cache has (as with HF_HUB_OFFLINE=1)",
+    )
     for name, text in (
         ("remove", "remove a model's file"),
         ("show", "what a model's file says about itself"),
@@ -33,7 +43,11 @@ def run_models(args: argparse.Namespace) -> int:
         TakebackError: it cannot be done.
     """
     if args.action == "add":
-        print(f"Added {_line(library.add(args.file))}")
+        model = library.add(args.file)
+        print(f"Added {_line(model)}")
+        _tell_of_taking_back(model)
+    elif args.action == "pull":
+        _pull(args)
     elif args.action == "remove":
         print(f"Removed {_line(library.remove(args.name))}")
     elif args.action == "show":
@@ -43,6 +57,32 @@ def run_models(args: argparse.Namespace) -> int:
         for model in library.models():
             print(_line(model))
     return 0
+
+
+def _pull(args: argparse.Namespace) -> None:
+    from assistant.models.pull import pull
+    from convert.meter import Meter
+
+    meter = Meter()
+    try:
+        show = meter.show if sys.stderr.isatty() else None
+        pulled = pull(args.repo, args.file, name=args.name, offline=args.offline, progress=show)
+    except KeyboardInterrupt:
+        meter.clear()
+        print("Stopped. What was fetched is kept; the same command goes on with it.", file=sys.stderr)
+        raise
+    finally:
+        meter.clear()
+    print(f"{'Here already:' if pulled.was_here else 'Pulled'} {_line(pulled.model)}")
+    _tell_of_taking_back(pulled.model)
+
+
+def _tell_of_taking_back(model: Model) -> None:
+    contract, note = read_contract(read_header(model.path))
+    if contract is None and note is None:
+        note = "it has no reset token, so it cannot take back what it says, and runs as an ordinary model"
+    if note:
+        print(f"note: {clean_line(note)}", file=sys.stderr)
 
 
 def _line(model: Model) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,10 @@ from convert.untrusted import clean_line
 
 DEFAULT = "default"
 """The name of the model that Takeback builds for itself."""
+
+_NO_FILE_NAME = re.compile(r'[<>:"/\\|?*\ufffd]')
+_NAME_BYTES = 200
+_CALIBRATION = ".calibration.json"
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ def models() -> list[Model]:
         files = [path for path in models_dir().glob("*.gguf") if path.is_file()]
         return sorted((Model(file.stem, file, file.stat().st_size) for file in files), key=lambda m: m.name)
     except OSError as error:
-        raise _unusable(error) from error
+        raise unusable(error) from error
 
 
 def resolve(name: str | None, progress: Progress | None = None) -> Path:
@@ -79,30 +85,39 @@ def add(file: Path) -> Model:
         raise TakebackError(f"the name '{DEFAULT}' is that of the built-in model; rename {file} first")
     target = models_dir() / f"{clean_line(file.stem)}.gguf"
     if target.exists():
-        raise TakebackError(
-            f"there is a model named '{target.stem}' already; "
-            f"remove it with: takeback models remove {target.stem}"
-        )
+        raise taken(target)
     try:
         models_dir().mkdir(parents=True, exist_ok=True)
         _link_or_copy(file, target)
         return Model(target.stem, target, target.stat().st_size)
     except OSError as error:
-        raise _unusable(error) from error
+        raise unusable(error) from error
 
 
 def remove(name: str) -> Model:
-    """Remove an added model's file and say which it was.
+    """Remove an added model's file, with the record of its calibration beside it, and say which it was.
 
     Raises:
         TakebackError: there is no such model, or the file cannot be removed.
     """
     model = find(name)
+    record = model.path.with_name(f"{model.path.name}{_CALIBRATION}")
     try:
         model.path.unlink()
+        if _tells_of(record, model.path):
+            record.unlink()
     except OSError as error:
-        raise _unusable(error) from error
+        raise unusable(error) from error
     return model
+
+
+def _tells_of(record: Path, model: Path) -> bool:
+    """Whether a file is the record of this model's calibration, and not another's or something else."""
+    try:
+        told = json.loads(record.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(told, dict) and told.get("file") == model.name
 
 
 def _link_or_copy(file: Path, target: Path) -> None:
@@ -121,7 +136,32 @@ def _link_or_copy(file: Path, target: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _unusable(error: OSError) -> TakebackError:
+def name_for(text: str) -> str:
+    """A model's name made of an untrusted one: fit for a terminal, and for a file on any system.
+
+    Raises:
+        TakebackError: nothing is left of it, or it is the built-in model's.
+    """
+    name = _NO_FILE_NAME.sub("_", clean_line(text)).encode()[:_NAME_BYTES].decode(errors="ignore")
+    name = name.strip(" .-")
+    if not name.strip("_"):
+        raise TakebackError("the file's name is no name for a model; give it one with --name")
+    if name.casefold() == DEFAULT:
+        raise TakebackError(
+            f"the name '{DEFAULT}' is that of the built-in model; give it another with --name"
+        )
+    return name
+
+
+def taken(target: Path) -> TakebackError:
+    """The error where another model has the name of a file in the models folder."""
+    return TakebackError(
+        f"there is a model named '{target.stem}' already; remove it with: takeback models remove {target.stem}"
+    )
+
+
+def unusable(error: OSError) -> TakebackError:
+    """The error where the models folder cannot be read or written."""
     return TakebackError(
         f"cannot use the models folder {models_dir()}: {error.strerror or error}; check its rights and space"
     )

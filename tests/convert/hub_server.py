@@ -3,18 +3,28 @@
 import hashlib
 import json
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 COMMIT = "c0ffee" + "0" * 34
+LARGE = (".safetensors", ".gguf")
 
 
 class Hub:
-    """`files`: repository → name → bytes. `asked` lists each request; `cut` sends only so many bytes, once."""
+    """`files`: repository → name → bytes. `asked` lists each request; `cut` sends only so many bytes, once.
+
+    `gated` repositories say nothing, `closed` ones (name → status and code) keep their files; `moved` files are
+    elsewhere; of `slow` ones the first bytes come, and the rest when the name is taken out.
+    """
 
     def __init__(self):
         self.files = {}
         self.gated = set()
+        self.closed = {}
+        self.moved = set()
+        self.slow = {}
         self.asked = []
         self.cut = {}
         self.lies = {}
@@ -30,7 +40,7 @@ class Hub:
     def info(self, repo):
         listed = []
         for name, raw in self.files[repo].items():
-            large = name.endswith(".safetensors")
+            large = name.endswith(LARGE)
             size = self.lies.get(name, len(raw))
             entry = {"rfilename": name, "size": size, "blobId": self.digest(raw, large=False)}
             if large:
@@ -51,39 +61,50 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer(body=True)
 
-    def refuse(self, status, code):
+    def refuse(self, status, code, **headers):
         self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
         self.send_header("X-Error-Code", code)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def refusal(self, hub, repo, rest, *, api):
+        """Status and code of a refusal, or None; `rest` is the revision and the parts of the file's name."""
+        if repo in hub.gated:
+            return 403, "GatedRepo"
+        if repo not in hub.files:
+            return 404, "RepoNotFound"
+        if api:
+            return (404, "RevisionNotFound") if rest and rest[0] not in ("main", COMMIT) else None
+        there = "/".join(rest[1:]) in hub.files[repo]
+        return hub.closed.get(repo, None if there else (404, "EntryNotFound"))
+
     def answer(self, *, body):
         hub = self.server.hub
-        path = self.path.partition("?")[0]
+        path = unquote(self.path.partition("?")[0])
         hub.asked.append((self.command, path, self.headers.get("Range")))
-        parts = path.removeprefix("/api/models").strip("/").split("/")
+        parts = path.removeprefix("/elsewhere").removeprefix("/api/models").strip("/").split("/")
         repo = "/".join(parts[:2])
-        if repo in hub.gated:
-            return self.refuse(403, "GatedRepo")
-        if repo not in hub.files:
-            return self.refuse(404, "RepoNotFound")
-        if path.startswith("/api/"):
-            if len(parts) > 3 and parts[3] not in ("main", COMMIT):
-                return self.refuse(404, "RevisionNotFound")
+        api, name = path.startswith("/api/"), "/".join(parts[4:])
+        refusal = self.refusal(hub, repo, parts[3:], api=api)
+        if refusal:
+            return self.refuse(*refusal)
+        if api:
             return self.send(json.dumps(hub.info(repo)).encode(), {"Content-Type": "application/json"}, body)
-        name = parts[-1]
-        if name not in hub.files[repo]:
-            return self.refuse(404, "EntryNotFound")
+        if name in hub.moved and not path.startswith("/elsewhere"):
+            return self.refuse(302, "", Location=f"/elsewhere{path}")
         raw = hub.files[repo][name]
-        digest = hub.digest(raw, large=name.endswith(".safetensors"))
+        digest = hub.digest(raw, large=name.endswith(LARGE))
         return self.send(
             raw,
             {"X-Repo-Commit": COMMIT, "ETag": f'"{digest}"'},
             body,
             hub.cut.pop(name, None) if body else None,
+            name,
         )
 
-    def send(self, raw, headers, body, cut=None):
+    def send(self, raw, headers, body, cut=None, name=""):
         wanted = self.headers.get("Range")
         start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0
         self.send_response(206 if wanted else 200)
@@ -93,8 +114,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(raw) - 1}/{len(raw)}")
         self.send_header("Content-Length", str(len(raw) - start))
         self.end_headers()
+        slow = self.server.hub.slow
+        if body and name in slow:
+            self.wfile.write(raw[start : slow[name]])
+            start = max(start, slow[name])
+            while name in slow:
+                time.sleep(0.05)
         if body:
-            self.wfile.write(raw[start:cut])
+            with suppress(ConnectionError):
+                self.wfile.write(raw[start:cut])
         if cut:
             self.close_connection = True
 

@@ -9,9 +9,10 @@ import sys
 import pytest
 
 import convert.convert as convert_module
-from convert.cli import _Meter, add_arguments_convert, add_arguments_verify, run_convert, run_verify
+from convert.cli import add_arguments_convert, add_arguments_verify, run_convert, run_verify
 from convert.convert import convert
 from convert.errors import TakebackError
+from convert.meter import Meter
 from tests.convert.small_model import write_checkpoint
 
 
@@ -96,8 +97,8 @@ def test_help_teaches_with_examples():
 
 
 def test_progress_says_bytes_and_the_time_left(capsys, monkeypatch):
-    meter, now = _Meter(), [100.0]
-    monkeypatch.setattr("convert.cli.time.monotonic", lambda: now[0])
+    meter, now = Meter(), [100.0]
+    monkeypatch.setattr("convert.meter.time.monotonic", lambda: now[0])
     meter.show("writing", 0, 8 << 20)
     now[0] += 10
     meter.show("writing", 1 << 20, 8 << 20)

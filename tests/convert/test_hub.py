@@ -175,7 +175,7 @@ def test_a_disk_that_fills_up_is_one_line(hub, monkeypatch):
     def full(self, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("convert.hub._Counted.write", full)
+    monkeypatch.setattr("convert.hub_part.Counted.write", full)
     with pytest.raises(TakebackError, match="the disk is full"):
         local(REPO)
 

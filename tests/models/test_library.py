@@ -1,6 +1,7 @@
 """`takeback models`: what is on this machine."""
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from assistant.models import library
 from assistant.models.bundled import base_model
 from assistant.models.cli import add_arguments_models, run_models
 from convert.errors import TakebackError
+from train.calibrate import curve_file
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,27 @@ def test_a_file_is_added_found_shown_and_removed(home: Path, capsys) -> None:
     assert run("remove", name) == 0
     assert library.models() == []
     assert base_model().is_file()
+
+
+@pytest.mark.parametrize(
+    ("told", "goes"),
+    [
+        (None, True),
+        (b'{"file": "another.gguf"}', False),
+        (b"[1]", False),
+        (b"no json \xff", False),
+        (b"[" * 100_000, False),
+    ],
+)
+def test_a_removed_models_calibration_goes_with_it_and_nothing_else(told: bytes | None, goes: bool) -> None:
+    model = library.add(base_model())
+    record = curve_file(model.path)
+    record.write_bytes(told or json.dumps({"schema_version": 1, "file": model.path.name}).encode())
+    other = model.path.with_name("other.gguf.calibration.json")
+    other.write_text("{}")
+    library.remove(model.name)
+    assert record.exists() != goes
+    assert other.exists()
 
 
 def test_a_copy_is_made_where_no_link_can_be(monkeypatch) -> None:
