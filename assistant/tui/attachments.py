@@ -12,6 +12,8 @@ MOST_BYTES = 1 << 20
 
 _MENTION = re.compile(r'(?:^|(?<=\s))@(?:"([^"\n]+)"|([^\s"]+))')
 
+_BLOCK = re.compile(r"^File ([^\n]+):\n\n```", re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Mention:
@@ -25,16 +27,20 @@ class Mention:
 def mentions(text: str) -> list[Mention]:
     """What a message names, each once. It looks at files: not for the screen's thread.
 
-    A name that is no file's counts where it looks like one; other words after `@` are just words.
+    A name that is no file's counts where it looks like one; other words after `@` are just words. So are all
+    in and after a file that is in the message already, as in one that was sent before and is now edited.
     """
+    attached = [block[1] for block in _BLOCK.finditer(text)]
+    words = _BLOCK.split(text, maxsplit=1)[0]
     found: dict[str, Mention] = {}
-    for quoted, plain in _MENTION.findall(text):
+    for quoted, plain in _MENTION.findall(words):
         name = quoted or plain
         mention = _look(name)
         if mention.size is None and not quoted:
             shorter = _look(name.rstrip(".,;:!?)"))
             mention = shorter if shorter.size is not None else mention
-        if mention.size is not None or "." in name.strip(".") or "/" in name:
+        looks_like_one = "(" not in name and ("." in name.strip(".") or "/" in name)
+        if mention.name not in attached and (mention.size is not None or looks_like_one):
             found[mention.name] = mention
     return list(found.values())
 

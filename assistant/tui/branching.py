@@ -9,6 +9,7 @@ from assistant.tui.replying import ReplyingScreen
 from assistant.tui.reports import Request
 from assistant.tui.widgets.message import MessageView
 from convert.errors import TakebackError
+from convert.untrusted import clean
 
 CUT_OFF = ("cancelled", "length", "context_full", "killed", "error")
 """The reasons of replies that can be continued."""
@@ -31,8 +32,7 @@ class BranchingScreen(ReplyingScreen):
         if self._editing is None:
             self._set_aside = self._prompt.text
         self._editing = entry.id
-        self._prompt.text = entry.text
-        self._prompt.move_cursor(self._prompt.document.end)
+        self._prompt.fill(clean(entry.text))
         self._prompt.border_title = "Editing: Enter begins a branch, Esc leaves it"
         self._prompt.focus()
 
@@ -40,8 +40,7 @@ class BranchingScreen(ReplyingScreen):
         """Give the prompt back what was in it."""
         if self._editing is not None:
             self._editing = None
-            self._prompt.text = self._set_aside
-            self._prompt.move_cursor(self._prompt.document.end)
+            self._prompt.fill(self._set_aside)
             self._prompt.border_title = ""
 
     async def action_regenerate(self) -> None:

@@ -68,6 +68,26 @@ async def test_esc_leaves_editing_and_gives_the_prompt_back(start, database) -> 
     assert len(stored(database)) == 2
 
 
+async def test_an_old_message_comes_clean_into_the_prompt_and_its_file_once(
+    start, database, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.py").write_text("@b.py(\n")
+    (tmp_path / "b.py").write_text("not this one")
+    sent = "see @a.py\n\nFile a.py:\n\n```\n@b.py \x1b[31m\n```"
+    with History(database) as history:
+        history.new_chat(sent)
+    model = ScriptedModel(*replies("ok"))
+    app = start(model)
+    async with app.run_test(size=(80, 30)) as pilot:
+        await until(pilot, lambda: state(app) == "Ready")
+        await app.chat.action_edit()
+        assert app.chat._prompt.text == sent.replace("\x1b", "\N{REPLACEMENT CHARACTER}")
+        await pilot.press("enter")
+        await until(pilot, lambda: len(shown(app)) == 2)
+    assert model.asked[0][0].content == sent.replace("\x1b", "\N{REPLACEMENT CHARACTER}")
+
+
 async def test_a_reply_is_written_again_and_the_old_one_kept(start, database) -> None:
     model = ScriptedModel(*replies("first.", "again."))
     app = start(model)
