@@ -243,7 +243,8 @@ def _check_whole(
     for module in saved:
         if not any(name.endswith(f"{module}.weight") for name in whole):
             raise TakebackError(f"{folder}: holds no tensor of {_shown(module)}, which modules_to_save names")
-    if "embed_tokens" in saved and HEAD not in whole and not config.get("ensure_weight_tying"):
+    embedding = any(EMBEDDING.removesuffix(".weight").endswith(module) for module in saved)
+    if embedding and HEAD not in whole and not config.get("ensure_weight_tying"):
         raise TakebackError(
             f"{folder}: modules_to_save holds embed_tokens without lm_head, so it is not known which head "
             "it was trained with; merge it with PEFT and convert the result"

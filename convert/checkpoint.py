@@ -83,6 +83,12 @@ class Checkpoint:
 @contextmanager
 def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
     """Open a safetensors folder or a GGUF file. Raises TakebackError that says what can be converted."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise TakebackError(f"{path}: there is no such file or folder") from error
+    except OSError as error:
+        raise TakebackError(f"{path}: cannot be read: {error.strerror or error}") from error
     with ExitStack() as files:
         if path.is_dir():
             config = read_json(path / "config.json")
@@ -92,11 +98,9 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
             if header.metadata.get("split.count", 1) != 1:
                 raise TakebackError(f"{path}: one part of a split model; join it first with llama-gguf-split")
             yield Checkpoint(path, _gguf_tensors(path, header, files), {}, header)
-        elif path.exists():
+        else:
             hint = "pickle files can run code and are never read; " if path.suffix in PICKLES else ""
             raise TakebackError(f"{path}: {hint}give a folder with safetensors files, or a .gguf file")
-        else:
-            raise TakebackError(f"{path}: there is no such file or folder")
 
 
 def read_json(path: Path) -> dict[str, Json]:

@@ -5,7 +5,7 @@ import os
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,17 +35,9 @@ def replacing(out: Path, *, force: bool, needed: int = 0) -> Iterator[Path]:
     Whatever happens, no half-written file is left. Raises TakebackError where `out` exists and `force` is not
     set, where the folder is missing or has less than `needed` bytes free, and where writing fails.
     """
-    if out.is_dir() or (out.exists() and not force):
-        raise TakebackError(f"{out}: exists already; choose another name, or add --force to replace it")
-    if not out.parent.is_dir():
-        raise TakebackError(f"{out.parent}: there is no such folder; make it first")
-    free = shutil.disk_usage(out.parent).free
-    if needed > free:
-        raise TakebackError(
-            f"{out.parent}: needs {_mib(needed)} of free space and has {_mib(free)}; make room"
-        )
     partial = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
+        _check_place(out, force=force, needed=needed)
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
@@ -56,7 +48,22 @@ def replacing(out: Path, *, force: bool, needed: int = 0) -> Iterator[Path]:
     except OSError as error:
         raise TakebackError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # of a name that is too long there is nothing to remove
+            partial.unlink(missing_ok=True)
+
+
+def _check_place(out: Path, *, force: bool, needed: int) -> None:
+    if out.is_dir():
+        raise TakebackError(f"{out}: is a folder; name the file to write")
+    if out.exists() and not force:
+        raise TakebackError(f"{out}: exists already; choose another name, or add --force to replace it")
+    if not out.parent.is_dir():
+        raise TakebackError(f"{out.parent}: there is no such folder; make it first")
+    free = shutil.disk_usage(out.parent).free
+    if needed > free:
+        raise TakebackError(
+            f"{out.parent}: needs {_mib(needed)} of free space and has {_mib(free)}; make room"
+        )
 
 
 def _mib(count: int) -> str:

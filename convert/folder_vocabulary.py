@@ -147,10 +147,12 @@ def _templates(folder: Path, settings: Mapping[str, Json]) -> dict[str, TypedVal
     path = folder / "chat_template.jinja"
     given = settings.get("chat_template")
     if path.exists():
-        if path.stat().st_size > _MAX_TEMPLATE_BYTES:
-            raise TakebackError(f"{path}: larger than a mebibyte")
         try:
+            if path.stat().st_size > _MAX_TEMPLATE_BYTES:
+                raise TakebackError(f"{path}: larger than a mebibyte")
             given = path.read_bytes().decode()
+        except OSError as error:
+            raise TakebackError(f"{path}: cannot be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise TakebackError(f"{path}: not UTF-8") from error
     if isinstance(given, list):  # several, by name

@@ -50,7 +50,8 @@ def plan(source: Checkpoint, adapter: Adapter | None) -> Plan:
     base = tensors.get(EMBEDDING) or tensors.get("token_embd.weight")
     if adapter is not None:
         tensors = _merged(tensors, adapter, family, hyper)
-    tensors = _without_tied_head(tensors)
+    tied = bool(source.config.get("tie_word_embeddings")) or (family is not None and not family.OWN_HEAD)
+    tensors = _without_tied_head(tensors, tied=tied)
     _check_head(tensors, family)
     embedding = tensors.get(EMBEDDING) or tensors.get("token_embd.weight")
     if base is None or embedding is None:
@@ -150,12 +151,17 @@ def _grown(adapter: Adapter, tensor: OutputTensor, rows: Rows) -> OutputTensor:
     return replace(tensor, shape=(have + len(beyond), width), rows=rows)
 
 
-def _without_tied_head(tensors: dict[str, OutputTensor]) -> dict[str, OutputTensor]:
-    """Drop a head that is the embedding again. The tensors decide, whatever config.json says."""
+def _without_tied_head(tensors: dict[str, OutputTensor], *, tied: bool) -> dict[str, OutputTensor]:
+    """Drop a head that is the embedding again. The tensors decide, whatever config.json says.
+
+    But where an adapter has rows of the embedding alone, `tied` says whether they are the head's too.
+    """
     head, embedding = tensors.get(HEAD), tensors.get(EMBEDDING)
     if head is None or embedding is None or head.lora is not None or embedding.lora is not None:
         return tensors
     if head.source is None or embedding.source is None or not _equal(head.source, embedding.source):
+        return tensors
+    if head.rows is None and embedding.rows is not None and not tied:
         return tensors
     if head.rows is not None and not _same_rows(head.rows, embedding.rows):
         return tensors

@@ -88,10 +88,17 @@ def _check_contract(
         detail = f"it is also {', '.join(ends)}" if ends else "it is in no key that ends a generation"
         checks.append(passed_if("reset token ends no reply", good=not ends, detail=detail))
     if contract is not None and contract.reset_row_sha256 is not None:
-        same = reset_row_sha256(file, contract.token_id) == contract.reset_row_sha256
-        detail = "the embedding's row has its hash" if same else "the embedding's row is not the one hashed"
-        checks.append(passed_if("reset row", good=same, detail=detail))
+        checks.append(_check_row(file, contract.token_id, contract.reset_row_sha256))
     return checks
+
+
+def _check_row(file: Path, token_id: int, expected: str) -> Check:
+    try:
+        same = reset_row_sha256(file, token_id) == expected
+    except TakebackError as error:
+        return Check("reset row", "fail", str(error))
+    detail = "the embedding's row has its hash" if same else "the embedding's row is not the one hashed"
+    return passed_if("reset row", good=same, detail=detail)
 
 
 def _named_token(header: GGUFHeader) -> tuple[int, str] | None:

@@ -43,7 +43,7 @@ class SourceTokenizer:
             self.note = " of composed characters"
             self.corpus = tuple(unicodedata.normalize("NFC", text) for text in CORPUS)
         if header.metadata.get("tokenizer.ggml.model") == "llama":
-            begin = header.metadata["tokenizer.ggml.tokens"][header.metadata["tokenizer.ggml.bos_token_id"]]
+            begin = _begin(header)
             self.note += " behind the beginning of text"
             steps = given.get("pre_tokenizer") or {}
             if steps.get("prepend_scheme") == "always":
@@ -53,6 +53,13 @@ class SourceTokenizer:
     def ids(self) -> list[list[int]]:
         """The ids of each text of the corpus, without what tokenizing puts around a text."""
         return [self._tokenizer.encode(text, add_special_tokens=False).ids for text in self.corpus]
+
+
+def _begin(header: GGUFHeader) -> str:
+    tokens, begin = (header.metadata.get(f"tokenizer.ggml.{key}") for key in ("tokens", "bos_token_id"))
+    if not isinstance(tokens, tuple) or type(begin) is not int or not 0 <= begin < len(tokens):
+        raise TakebackError("the file names no token that begins a text (tokenizer.ggml.bos_token_id)")
+    return str(tokens[begin])
 
 
 def _types(step: Any, inner: str) -> list[str]:  # noqa: ANN401 (of a JSON file)

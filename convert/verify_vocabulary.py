@@ -19,7 +19,10 @@ def check_vocabulary(
     header: GGUFHeader, source: Checkpoint, adapter: Path | None, token: int | None
 ) -> Check:
     """Compare all `tokenizer.*` keys. The reset token, `token`, alone may be another than the source's."""
-    rows = len(header.metadata.get(_A_TOKEN_EACH[0], ()))
+    tokens = header.metadata.get(_A_TOKEN_EACH[0], ())
+    if not isinstance(tokens, tuple):
+        return Check("vocabulary", "fail", f"{_A_TOKEN_EACH[0]} is no list")
+    rows = len(tokens)
     try:
         expected = source_vocabulary(source, adapter, rows).metadata()
     except TakebackError as error:

@@ -6,6 +6,7 @@ from the formats and not from `merge.py`, so that one mistake cannot hide in bot
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
@@ -45,7 +46,12 @@ class _Pair:
 
 def check_tensors(result: Checkpoint, source: Checkpoint, adapter: Adapter | None) -> list[Check]:
     """Check that every tensor of the source is in the result once, in its shape and with its values."""
-    names, changes = _names(result, source)
+    known = known_gguf(result.header.metadata.get("general.architecture")) if result.header else None
+    family = family_of_config(source.config) if source.header is None else known
+    try:
+        names, changes = _names(result, family)
+    except TakebackError as error:  # of the file's own hyper-parameters
+        return [Check("tensors", "fail", str(error))]
     stored = dict(source.tensors)
     if source.header is not None:
         back = {ours: theirs for theirs, ours in names.items()}
@@ -82,12 +88,11 @@ def check_tensors(result: Checkpoint, source: Checkpoint, adapter: Adapter | Non
     return checks
 
 
-def _names(result: Checkpoint, source: Checkpoint) -> tuple[Mapping[str, str], Mapping[str, Transform]]:
+def _names(
+    result: Checkpoint, family: ModuleType | None
+) -> tuple[Mapping[str, str], Mapping[str, Transform]]:
     """The family's tensor names and changes; nothing where the family is not known."""
-    header = result.header
-    values = header.metadata if header is not None else {}
-    known = known_gguf(values.get("general.architecture"))
-    family = family_of_config(source.config) if source.header is None else known
+    values = result.header.metadata if result.header is not None else {}
     return ({}, {}) if family is None else (family.tensor_names(values), family.transforms(values))
 
 
@@ -191,6 +196,8 @@ def _kind(transform: Transform) -> tuple[str | None, str | None]:
 def _difference(pair: _Pair, adapter: Adapter | None, *, moved: bool, exact: bool) -> str | None:
     """What is wrong with a tensor, or None. `exact` compares bytes."""
     heads = pair.transform.heads
+    if heads and pair.result.rows % (2 * heads):
+        return f"{pair.result.rows:,} rows are not {heads:,} heads of an even size"
     size = pair.result.rows // heads if heads else 1
     squares, total = 0.0, 0.0
     for first, count in _spans(pair.result.rows, pair.result.nbytes // pair.result.rows, size):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from convert.errors import TakebackError
@@ -23,5 +24,6 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # of a name that is too long there is nothing to remove
+            part.unlink(missing_ok=True)
         raise TakebackError(f"{path}: cannot be written: {error.strerror or error}") from error
