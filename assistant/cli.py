@@ -33,7 +33,9 @@ COMMANDS = {
     "chats": _command(
         "assistant.conversation.cli", "chats", "past chats: list, search, show, export, import, delete"
     ),
-    "models": _command("assistant.models.cli", "models", "models on this machine: list, add, show, remove"),
+    "models": _command(
+        "assistant.models.cli", "models", "models on this machine: list, add, pull, show, remove"
+    ),
     "convert": _command("convert.cli", "convert", "make a GGUF file of a checkpoint or an adapter"),
     "verify": _command("convert.cli", "verify", "prove a GGUF file against its source"),
     "train": _command("train.cli", "train", "teach a model to take back (needs the extra train)"),
@@ -45,6 +47,9 @@ COMMANDS = {
     "bench": _command("evals.cli", "bench", "measure how fast it all is on this machine"),
     "serve": _command(
         "assistant.serve.cli", "serve", "a local OpenAI-compatible endpoint (needs the extra serve)"
+    ),
+    "doctor": _command(
+        "assistant.doctor_cli", "doctor", "what is installed, where things are, what uses the network"
     ),
 }
 

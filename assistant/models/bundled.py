@@ -32,7 +32,7 @@ def default_model(progress: Progress | None = None) -> Path:
     """
     report = progress or silent
     base, adapter = base_model(), _adapter()
-    target = folder() / f"SmolLM2-135M-takeback-{_identity(base, adapter)}.gguf"
+    target = default_file()
     if target.is_file():
         return target
     try:
@@ -47,6 +47,15 @@ def default_model(progress: Progress | None = None) -> Path:
             "or set TAKEBACK_HOME to a folder that can be written to"
         ) from error
     return target
+
+
+def default_file() -> Path:
+    """Where the default model is, or will be when it is first used.
+
+    Raises:
+        TakebackError: the base model's package or the adapter is missing.
+    """
+    return folder() / f"SmolLM2-135M-takeback-{_identity(base_model(), _adapter())}.gguf"
 
 
 def folder() -> Path:
