@@ -63,7 +63,7 @@ def measure(
         "ratio": min(row["ratio"] for row in rows),
         "target": f">= 0.8, at most {MOST_MIB} MiB",
         "memory_mib": max(row["memory_mib"] for row in rows),
-        "checkpoint_mib": round(size / (1 << 20)),
+        "checkpoint_mib": size >> 20,
         "tokens": vocabulary,
     }
 
@@ -142,7 +142,10 @@ def _child(source: Path, result: Path) -> None:
 
 
 def write_checkpoint(folder: Path, size: int, vocabulary: int) -> Path:
-    """Write a random Llama checkpoint in BF16 of about `size` bytes with a reset token; returns its weights' file."""
+    """Write a random Llama checkpoint in BF16 of about `size` bytes with a reset token; returns its weights' file.
+
+    Raises TakebackError where so many tokens do not fit.
+    """
     folder.mkdir()
     hidden, wide, heads = _SMALL if size < 64 << 20 else _LARGE
     tokenizer, vocabulary = _tokenizer(vocabulary)
@@ -157,7 +160,11 @@ def write_checkpoint(folder: Path, size: int, vocabulary: int) -> Path:
         "mlp.down_proj": (hidden, wide),
     }
     left = size // 2 - 2 * vocabulary * hidden  # a BF16 has two bytes; embedding and head are not tied
-    layers = max(1, left // sum(int(np.prod(shape)) for shape in layer.values()))
+    layers = left // sum(int(np.prod(shape)) for shape in layer.values())
+    if layers < 1:
+        raise TakebackError(
+            f"{vocabulary:,} tokens leave no room for a layer in {size >> 20:,} MiB; take more"
+        )
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens": (vocabulary, hidden), "model.norm": (hidden,)}
     shapes |= {f"model.layers.{i}.{name}": shape for i in range(layers) for name, shape in layer.items()}
     shapes["lm_head"] = (vocabulary, hidden)

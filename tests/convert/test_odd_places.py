@@ -130,3 +130,32 @@ def test_a_file_without_an_embedding_fails_by_name(tmp_path, converted):
     file = rewritten(converted, tmp_path / "odd.gguf", {}, without=("token_embd.weight",))
     found = {seen.name: seen.detail for seen in verify(file) if seen.verdict == "fail"}
     assert "has no embedding row of the token" in found["reset row"]
+
+
+@pytest.mark.slow
+def test_no_key_of_a_file_can_end_the_proof_in_a_traceback(tmp_path, converted, checkpoint, monkeypatch):
+    """Every key left out, and as another type or value. llama.cpp, in its own process, is left aside."""
+
+    def seen(file, token, corpus):
+        known = {"tokens": 1, "corpus": [[1] for _ in corpus], "eog": False, "control": True}
+        return known | {"special": [token[0]] if token else [], "plain": [1, 2]}
+
+    monkeypatch.setattr("convert.verify._ask_llama", seen)
+    odd = [
+        None,
+        NUMBER,
+        TypedValue(ValueType.UINT32, 4_000_000_000),
+        TypedValue(ValueType.FLOAT32, float("nan")),
+        TypedValue(ValueType.BOOL, True),
+        TypedValue(ValueType.STRING, "llama"),
+        TypedValue(ValueType.ARRAY, (), ValueType.STRING),
+        TypedValue(ValueType.ARRAY, ("a", "b"), ValueType.STRING),
+        TypedValue(ValueType.ARRAY, (1, 2), ValueType.INT32),
+    ]
+    keys = list(read_header(converted).typed)
+    assert len(keys) > 30
+    for key in keys:
+        for value in odd:
+            file = rewritten(converted, tmp_path / "odd.gguf", {key: value})
+            for against in (checkpoint, converted, None):
+                assert verify(file, against), (key, value)

@@ -29,6 +29,12 @@ def test_the_checkpoint_that_is_made_has_its_size_its_tokens_and_a_sound_reset_t
     assert [check for check in checks if check.verdict == "fail"] == []
 
 
+def test_more_tokens_than_fit_are_refused(tmp_path):
+    with pytest.raises(TakebackError, match="256,000 tokens leave no room for a layer in 1,024 MiB"):
+        speed.measure(vocabulary=256_000, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_without_room_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(TakebackError, match="MiB of free space"):
         speed.measure(size=1 << 50, folder=tmp_path)
