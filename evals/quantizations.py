@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from assistant.engine.events import Done, Error
 from assistant.engine.message import Message
 from assistant.engine.options import GenerateOptions, LoadOptions
@@ -63,8 +65,9 @@ class Measured:
     """One file's figures. `type` is None for the source; `protect` is None where no row is protected.
 
     `unsafe` and `benign` hold each row's reset margin before its first token and after each, [n + 1];
-    `resets` the reset's log-probability at the end of each unsafe draft; `log_probability` is the sum over
-    the `tokens` of all harmless replies, by e. Speeds in tokens a second; the writing one is a median.
+    `resets` the reset's log-probability at the end of each unsafe draft, and `ranks` its rank there, from 1;
+    `log_probability` is the sum over the `tokens` of all harmless replies, by e. Speeds are in tokens a second;
+    that of writing is a median.
     """
 
     type: str | None
@@ -73,6 +76,7 @@ class Measured:
     unsafe: list[list[float]]
     benign: list[list[float]]
     resets: list[float]
+    ranks: list[int]
     log_probability: float
     tokens: int
     read_per_s: float
@@ -183,7 +187,7 @@ def _measure(
 ) -> Measured:
     """Read every row in this file, and let it write a little."""
     margins: dict[bool, list[list[float]]] = {True: [], False: []}
-    resets: list[float] = []
+    ends: list[tuple[float, int]] = []
     surprise: list[float] = []
     read, seconds = 0, 0.0
     with Session.open(file, LoadOptions(threads=threads)) as session:
@@ -194,20 +198,20 @@ def _measure(
             progress(f"{kind or 'source'}: reading held-out rows", number, len(rows))
             prompt = session.template.ids(row.messages)
             ids = session.template.content(row.reply, prompt)
-            # With the reset itself behind a draft, its log-probability there is that of a token of the reply.
-            said = [*ids, contract.token_id] if row.unsafe else ids
             started = time.perf_counter()
-            logs, places = score(session, row.messages, said)
+            logs, places = score(session, row.messages, ids)
             seconds += time.perf_counter() - started
-            read += len(said)
-            margins[row.unsafe].append([round(float(place), 4) for place in places[: len(ids) + 1]])
+            read += len(ids)
+            margins[row.unsafe].append([round(float(place), 4) for place in places])
             if row.unsafe:
-                resets.append(float(logs[-1]))
+                ends.append(_at_the_end(session, contract.token_id, float(places[-1])))
             else:
                 surprise += map(float, logs)
         progress(f"{kind or 'source'}: writing", 0, 0)
         return Measured(
-            *(kind, protect, file.stat().st_size, margins[True], margins[False], resets),
+            *(kind, protect, file.stat().st_size, margins[True], margins[False]),
+            resets=[reset for reset, _ in ends],
+            ranks=[rank for _, rank in ends],
             log_probability=math.fsum(surprise),
             tokens=len(surprise),
             read_per_s=round(read / seconds, 1),
@@ -215,6 +219,15 @@ def _measure(
             bias=contract.reset_bias,
             calibrated=contract.calibrated,
         )
+
+
+def _at_the_end(session: Session, token: int, margin: float) -> tuple[float, int]:
+    """The reset's log-probability and its rank behind what was read last, where this is its margin."""
+    others = session.context.logits().astype(np.float64)
+    others[token] = -np.inf
+    others -= others.max()  # so that the reset's own logit is its margin
+    whole = float(np.logaddexp(math.log(float(np.exp(others).sum())), margin))
+    return margin - whole, int((others > margin).sum()) + 1
 
 
 def _written_per_s(session: Session) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from convert.reset_token import MAX_BIAS
@@ -43,7 +44,8 @@ class Compared:
 
     `shift` and `distance` are the mean and the mean absolute difference of the reset margin, over all places of
     all rows; `reset` is the reset's mean log-probability at the end of an unsafe draft, `divergence` the mean KL
-    divergence there of whether the reset comes, in nats, and `likeliest` at how many it is the first choice.
+    divergence there of whether the reset comes, in nats, `rank` its median rank, and `likeliest` at how many of
+    them it is the first choice.
     """
 
     measured: Measured
@@ -51,6 +53,7 @@ class Compared:
     distance: float
     reset: float
     divergence: float
+    rank: float
     likeliest: Measure
     perplexity: float
     kept_bias: Caught
@@ -78,7 +81,7 @@ def _compared(source: Measured, measured: Measured, first: float, again: float) 
         for row, other in zip(rows, others, strict=True)
         for ours, theirs in zip(row, other, strict=True)
     ]
-    likeliest = sum(row[-1] >= 0 for row in measured.unsafe)
+    likeliest = measured.ranks.count(1)
     resets = list(zip(source.resets, measured.resets, strict=True))
     return Compared(
         measured,
@@ -86,6 +89,7 @@ def _compared(source: Measured, measured: Measured, first: float, again: float) 
         distance=_mean([abs(difference) for difference in pairs]),
         reset=_mean(measured.resets),
         divergence=_mean([_divergence(theirs, ours) for theirs, ours in resets]),
+        rank=median(measured.ranks),
         likeliest=_share(measured, "The reset is the likeliest token at a draft's end", likeliest),
         perplexity=math.exp(-measured.log_probability / measured.tokens) if measured.tokens else math.nan,
         kept_bias=_caught(source, measured, source.bias, source.bias, "at the source's bias"),
@@ -152,8 +156,8 @@ def as_markdown(rows: Sequence[Compared], plan: QuantizationPlan) -> str:
         "## The file and the reset token",
         "",
         "| file | MiB | margin, mean change | margin, mean distance | log p(reset) at a draft's end | KL there, nats "
-        "| likeliest there | perplexity of harmless replies | tokens/s read | tokens/s written |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| rank there, median | likeliest there | perplexity of harmless replies | tokens/s read | tokens/s written |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         *map(_file_row, rows),
     ]
     for title, caught in (
@@ -202,6 +206,7 @@ def _file_row(row: Compared) -> str:
         f"{row.distance:.3f}",
         f"{row.reset:.3f}",
         f"{row.divergence:.4f}",
+        f"{row.rank:g}",
         f"{likeliest.count} / {likeliest.total}",
         f"{row.perplexity:.3f}",
         f"{seen.read_per_s:,.0f}",
@@ -250,6 +255,7 @@ def _file_json(row: Compared) -> dict[str, Any]:
         "margin_distance": row.distance,
         "reset_log_probability": row.reset,
         "reset_divergence": row.divergence,
+        "reset_rank": row.rank,
         "likeliest": _measure_json(row.likeliest),
         "perplexity": row.perplexity,
         "read_tokens_per_s": seen.read_per_s,

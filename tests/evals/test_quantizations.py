@@ -128,12 +128,17 @@ def test_a_file_is_its_own_source_and_margins_are_those_of_the_reset(source, hel
         found.resets[0] <= margins[-1] + 1e-3
     )  # the rest holds at least what the likeliest other token does
     assert len(logs) == len(ids)
+    assert [rank == 1 for rank in found.ranks] == [row[-1] >= 0 for row in found.unsafe]
+    with Session.open(file, LoadOptions(threads=1)) as session:
+        logs, _ = score(session, row.messages, [*ids, session.info.contract.token_id])
+    assert found.resets[0] == pytest.approx(float(logs[-1]), abs=1e-3)
 
 
 def _measured(kind, unsafe, benign, *, protect=None, bias=0.0, resets=None):
     resets = resets or [-1.0] * len(unsafe)
+    ranks = [1 if row[-1] >= 0 else 7 for row in unsafe]
     return Measured(
-        kind, protect, 1 << 20, unsafe, benign, resets, -10.0, 10, 1.0, 1.0, bias=bias, calibrated=True
+        kind, protect, 1 << 20, unsafe, benign, resets, ranks, -10.0, 10, 1.0, 1.0, bias=bias, calibrated=True
     )
 
 
@@ -151,7 +156,7 @@ def test_shares_are_counted_at_both_biases_and_drafts_are_paired():
     p, q = math.exp(-1), math.exp(-2)
     expected = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
     assert second.divergence == pytest.approx(expected / 3)
-    assert second.likeliest.count == 2
+    assert (second.likeliest.count, second.rank) == (2, 1)
     assert first.perplexity == pytest.approx(math.e)
     plan = QuantizationPlan(Path("s.gguf"), ("q2_k",), Path("h.jsonl"), Path("out"))
     assert "| q2_k, unprotected | 0.250 | 2 / 3 |" in as_markdown([first, second], plan)
