@@ -80,9 +80,9 @@ def run_calibrate(args: argparse.Namespace) -> int:
     Raises:
         TakebackError: a file cannot be read or written, or nothing can be measured with it.
     """
-    from assistant.engine.options import LoadOptions  # noqa: PLC0415 (--help needs none of these)
-    from assistant.models.library import resolve  # noqa: PLC0415
-    from train.calibrate import calibrate  # noqa: PLC0415
+    from assistant.engine.options import LoadOptions
+    from assistant.models.library import resolve
+    from train.calibrate import calibrate
 
     with _progress() as (progress, tell):
         found = calibrate(
@@ -97,7 +97,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
             progress=progress,
             tell=tell,
         )
-    print(summary(found))  # noqa: T201
+    print(summary(found))
     return 0
 
 
@@ -131,7 +131,7 @@ def _progress() -> Iterator[tuple[Progress, Callable[[str], None]]]:
 
     Also gives a function that writes a line there.
     """
-    from assistant.ask_output import StatusLine  # noqa: PLC0415
+    from assistant.ask_output import StatusLine
 
     terminal = sys.stderr.isatty()
     status = StatusLine(sys.stderr, shown=terminal)
@@ -139,7 +139,7 @@ def _progress() -> Iterator[tuple[Progress, Callable[[str], None]]]:
 
     def tell(line: str) -> None:
         status.clear()
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        print(line, file=sys.stderr, flush=True)
 
     def show(what: str, done: int, total: int) -> None:
         nonlocal last

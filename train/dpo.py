@@ -28,8 +28,8 @@ from assistant.locks import only_writer
 from convert.errors import TakebackError, UsageError
 from train import checkpoint, heldout
 from train.dpo_settings import DpoSettings
-from train.dpo_start import Start, load_start
 from train.dpo_trainer import dataset, log_probabilities, make_optimizer, make_schedule, make_trainer
+from train.earlier_result import Start, load_start, origin
 from train.encode import Encoder
 from train.pairs import Pair, count, make_pairs, order
 from train.record import training_record, write_result
@@ -62,7 +62,7 @@ def train(settings: DpoSettings, tell: Tell) -> Path:
     tell("pairs: " + ", ".join(f"{number} {kind}" for kind, number in count(pairs).items()))
     look = _pairs(heldout_rows, encoder, settings, str(settings.heldout)) if heldout_rows else []
     told = training_record(settings, rows)
-    told |= {"start": _start_of(settings, start), "pairs": count(pairs), "trl": version("trl")}
+    told |= {"start": origin(settings.adapter, start.record), "pairs": count(pairs), "trl": version("trl")}
     run = _Run(start, settings, pairs, look, heldout_rows, encoder, tell)
     if not run.is_main:
         run.go()
@@ -89,16 +89,6 @@ def _fingerprint(settings: DpoSettings) -> str:
     return json.dumps(
         told | {"data": [file_sha256(path) for path in given if path]}, default=str, sort_keys=True
     )
-
-
-def _start_of(settings: DpoSettings, start: Start) -> dict[str, Any]:
-    """What the result's record says of the supervised one."""
-    weights = settings.adapter / "adapter_model.safetensors" if settings.adapter else None
-    return {
-        "method": start.record.method,
-        "adapter_sha256": file_sha256(weights) if weights else None,
-        "training": start.record.training,
-    }
 
 
 class _Run:

@@ -14,7 +14,7 @@ from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from train.dpo_settings import DpoSettings
-from train.dpo_start import Start
+from train.earlier_result import Start
 from train.pairs import Pair
 
 Tell = Callable[[str], None]

@@ -30,6 +30,13 @@ RAMP = 8
 OPENING = 8
 OPENING_WEIGHT = 4.0
 """The first tokens of a safe reply decide whether it is one, so they weigh more than those that follow."""
+KEPT_OPENING_WEIGHT = 8.0
+"""Those of the base's reply decide whether it helps or refuses: a mean over a long reply hardly sees them."""
+
+OPENING_WEIGHTS: Mapping[Form, float] = {
+    **dict.fromkeys(("keep", "rewind", "direct"), OPENING_WEIGHT),
+    **dict.fromkeys(("benign", "needless"), KEPT_OPENING_WEIGHT),
+}
 
 
 @dataclass(frozen=True)
@@ -180,7 +187,9 @@ class Encoder:
     def _word_weight(form: Form, place: int) -> float:
         if place < 0:
             return 0.0
-        return OPENING_WEIGHT if form in ("keep", "rewind", "direct") and place < OPENING else 1.0
+        if place >= OPENING:
+            return 1.0
+        return OPENING_WEIGHTS.get(form, 1.0)
 
     def _example(
         self,

@@ -24,7 +24,7 @@ class LossWeights:
     forbid: float = 0.3
     words: float = 1.5
     direct: float = 0.05
-    keep_model: float = 6.0
+    keep_model: float = 8.0
 
 
 FULL_RATE = 2e-5
@@ -37,7 +37,8 @@ NO_PART_OF_A_RUN = ("threads", "every", "out", "save_every")
 class SftSettings:
     """Everything a run depends on; written into its record.
 
-    `store_rank` 0 stores a fully trained model whole, `patience` 0 never ends a run early.
+    `store_rank` 0 stores a fully trained model whole, `patience` 0 never ends a run early, `adapter` is an earlier
+    run's result to start from.
     """
 
     base: Path
@@ -65,5 +66,6 @@ class SftSettings:
     patience: int = 0
     benign_limit: float = 0.05
     save_every: int = 10
+    adapter: Path | None = None
     shares: Shares = field(default_factory=Shares)
     weights: LossWeights = field(default_factory=LossWeights)

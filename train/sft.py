@@ -17,6 +17,7 @@ from assistant.locks import only_writer
 from convert.errors import TakebackError
 from train import checkpoint, teacher
 from train.base import load_base
+from train.earlier_result import load_start, origin
 from train.encode import RAMP, Encoder
 from train.loop import Data, Tell, run
 from train.low_rank import as_adapter
@@ -34,7 +35,7 @@ def train(settings: SftSettings, tell: Tell) -> Path:
 
     Raises TakebackError on bad rows or settings, a base that cannot be trained, or an output folder of another run.
     """
-    checkpoint.keep_apart(settings.out, settings.base)
+    checkpoint.keep_apart(settings.out, settings.base, settings.adapter)
     rows, heldout, chat = _rows(settings)
     checkpoint.claim(settings.out, _fingerprint(settings))
     if settings.threads:
@@ -64,11 +65,16 @@ def _train(
     told = training_record(settings, rows)
     rule = logit_rule(model.to(accelerator.device))
     teachers = _teachers(model, rows, encoder, settings, accelerator, tell)
-    if checkpoint.begun(settings.out):
-        row = torch.zeros(model.get_output_embeddings().weight.shape[1])  # the checkpoint has it
+    if settings.adapter:
+        start = load_start(settings.base, settings.adapter, settings.rank)
+        told["start"] = origin(settings.adapter, start.record)
+        objective = Objective(start.model, reset_id, rule)
     else:
-        row = _first_row(model, rows, reset_id, teachers, settings.weights, rule, tell)
-    objective = _objective(model, reset_id, row, rule, settings)
+        if checkpoint.begun(settings.out):
+            row = torch.zeros(model.get_output_embeddings().weight.shape[1])  # the checkpoint has it
+        else:
+            row = _first_row(model, rows, reset_id, teachers, settings.weights, rule, tell)
+        objective = _objective(model, reset_id, row, rule, settings)
     data = Data(rows, heldout, chat, teachers)
     step, looks = run(objective, data, encoder, settings, accelerator, tell)
     if accelerator.is_main_process:
@@ -94,6 +100,8 @@ def _rows(settings: SftSettings) -> tuple[list[Row], list[Row], list[Row]]:
         raise TakebackError("--patience needs --heldout with safety rows and benign rows to look at")
     if not all(any(row.is_safety == wanted for row in rows) for wanted in (True, False)):
         raise TakebackError(f"{settings.data}: training needs safety rows and benign rows")
+    if settings.adapter and settings.full:
+        raise TakebackError("--adapter is an adapter to train on; with --full, give a checkpoint as --base")
     if settings.store_rank and not settings.full:
         raise TakebackError("--store-rank is for --full; the rank of a LoRA adapter is --rank")
     return rows, heldout, chat
@@ -107,6 +115,8 @@ def _fingerprint(settings: SftSettings) -> str:
     files = {"data": settings.data, "heldout": settings.heldout, "chat": settings.chat}
     told = asdict(settings) | dict.fromkeys(files, "") | {"threads": 0, "every": 0, "out": ""}
     told["data"] = [file_sha256(path) for path in files.values() if path]
+    if settings.adapter:
+        told["adapter"] = file_sha256(settings.adapter / "adapter_model.safetensors")
     if settings.patience:
         told["every"] = settings.every
     plain = {field.name: field.default for field in fields(SftSettings)}
@@ -117,7 +127,9 @@ def _fingerprint(settings: SftSettings) -> str:
     return json.dumps(told, default=str, sort_keys=True)
 
 
-LATER = ("full", "store_rank", "prefixes", "chat", "chat_share", "patience", "benign_limit", "save_every")
+LATER = (
+    "full", "store_rank", "prefixes", "chat", "chat_share", "patience", "benign_limit", "save_every", "adapter",
+)  # fmt: skip
 
 
 def _accelerator() -> Any:

@@ -116,8 +116,9 @@ def test_bodies_are_bounded(served, monkeypatch):
         with connect(client) as connection:  # one that does not say how long it will be
             send_head(connection, client, "Transfer-Encoding: chunked")
             chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-            for _ in range(17):
+            for _ in range(16):
                 connection.sendall(chunk)
+            connection.sendall(b"1\r\n \r\n")  # one byte too many, and nothing behind it that would find no reader
             assert b" 413 " in connection.recv(100)
 
 

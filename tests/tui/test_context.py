@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from assistant.conversation.history import History
+from assistant.tui.document import Document
 from assistant.tui.model_thread import ModelThread
 from assistant.tui.widgets.message import MessageView, Notice
 from assistant.tui.widgets.page import Page
@@ -20,7 +21,13 @@ def meter(app) -> str:
 
 
 def page(app) -> str:
-    return "\n".join(str(widget.render()) for widget in app.screen.query("Static").results())
+    return "\n".join(words(widget.render()) for widget in app.screen.query("Static").results())
+
+
+def words(drawn) -> str:
+    if not isinstance(drawn, Document):
+        return str(drawn)
+    return "\n".join(block.first + block.content.plain for block in drawn.blocks)
 
 
 async def test_the_meter_counts_the_chat_that_is_shown(start, database) -> None:

@@ -1,4 +1,4 @@
-"""The supervised result that preference training starts from: an adapter on its base, or a whole checkpoint."""
+"""The supervised result that a run starts from: an adapter on its base, or a whole checkpoint."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from convert.errors import TakebackError
 from convert.reset_token import BacktrackRecord, load_record
 from train.base import load_base
 from train.output import LogitRule, logit_rule
+from train.rows import file_sha256
 from train.trainable import add_reset_token, rows_of, set_rows, with_adapter
 
 
@@ -52,6 +53,16 @@ def load_start(base: Path, adapter: Path | None, rank: int) -> Start:
         if parameter.requires_grad:  # a small step would be lost in bfloat16
             parameter.data = parameter.data.float()
     return Start(wrapped, tokenizer, reset_id, rule, record)
+
+
+def origin(adapter: Path | None, record: BacktrackRecord) -> dict[str, Any]:
+    """What a new result's record says of the one that it started from."""
+    weights = adapter / "adapter_model.safetensors" if adapter else None
+    return {
+        "method": record.method,
+        "adapter_sha256": file_sha256(weights) if weights else None,
+        "training": record.training,
+    }
 
 
 def _record(base: Path, adapter: Path | None) -> BacktrackRecord:
