@@ -12,7 +12,17 @@ import pytest
 from assistant.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("llama_cpp", "textual", "starlette", "uvicorn", "numpy", "jinja2", "huggingface_hub", "torch", "transformers")
+HEAVY = (
+    "llama_cpp",
+    "textual",
+    "starlette",
+    "uvicorn",
+    "numpy",
+    "jinja2",
+    "huggingface_hub",
+    "torch",
+    "transformers",
+)
 TRAINING = ("torch", "transformers", "peft", "trl", "accelerate")
 GRADIENTS = "evals.attacks.whitebox."  # attacks that need the extra attacks, loaded when one is asked for
 

@@ -118,7 +118,8 @@ def test_bodies_are_bounded(served, monkeypatch):
             chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
             for _ in range(16):
                 connection.sendall(chunk)
-            connection.sendall(b"1\r\n \r\n")  # one byte too many, and nothing behind it that would find no reader
+            # One byte too many, and nothing behind it that would find no reader.
+            connection.sendall(b"1\r\n \r\n")
             assert b" 413 " in connection.recv(100)
 
 
