@@ -82,6 +82,8 @@ def test_developer_is_system_and_parts_of_text_are_joined():
         ({"max_tokens": True}, "max_tokens"),
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": -1}, None),
+        ({"temperature": 10**400}, None),
+        ({"max_tokens": 10**400}, None),
         ({"max_tokens": 0}, None),
         ({"stop": ""}, "stop"),
         ({"stop": ["a", 1]}, "stop"),
