@@ -16,6 +16,9 @@ There is one model with one context: requests are answered one after the other, 
 came, and not batched. Nothing of a request is logged or kept on the disk.
 """
 
+_LONGEST_QUEUE = 60
+"""With the one that is answered, less than `guard.MAX_PARALLEL`, which would refuse them."""
+
 
 def add_arguments_serve(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `takeback serve`."""
@@ -44,7 +47,7 @@ def add_arguments_serve(parser: argparse.ArgumentParser) -> None:
         help="a further Host header to answer to, as of a proxy in front; can be given again",
     )
     where.add_argument(
-        "--queue", type=_queue, default=8, metavar="N", help="requests that may wait; default 8"
+        "--queue", type=_queue, default=8, metavar="N", help="requests that may wait, up to 60; default 8"
     )
     where.add_argument(
         "--stream-early", action="store_true", help="streams get text before the reply is done, see below"
@@ -93,6 +96,6 @@ def _port(text: str) -> int:
 
 def _queue(text: str) -> int:
     value = int(text)
-    if not 0 <= value <= 1_000:
-        raise argparse.ArgumentTypeError(f"must be from 0 to 1000, not {value}")
+    if not 0 <= value <= _LONGEST_QUEUE:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {_LONGEST_QUEUE}, not {value}")
     return value

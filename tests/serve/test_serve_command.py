@@ -1,5 +1,6 @@
 """`takeback serve` as a user runs it: in a process of its own."""
 
+import argparse
 import http.client
 import json
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from assistant.serve.cli import add_arguments_serve
+from assistant.serve.guard import MAX_PARALLEL
 from assistant.serve.serve import own_names, read_token
 from assistant.serve.server import listen
 from assistant.usage import UsageError
@@ -124,3 +127,13 @@ def test_a_wildcard_is_no_name_of_ours():
         assert own_names("box", loopback) == (f"box:{loopback.getsockname()[1]}",)
     with pytest.raises(TakebackError, match="no such address"):
         listen("no.such.host.invalid", 0)
+
+
+def test_a_queue_is_no_longer_than_the_requests_that_are_let_in(capsys):
+    parser = argparse.ArgumentParser()
+    add_arguments_serve(parser)
+    longest = parser.parse_args(["--queue", "60"]).queue
+    assert 1 + longest < MAX_PARALLEL  # one is answered, and somebody may still ask for the health
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--queue", "61"])
+    assert "from 0 to 60, not 61" in capsys.readouterr().err
