@@ -17,8 +17,11 @@ from assistant.conversation.records import Entry
 from assistant.conversation.rows import ENTRY, as_body, as_entry, as_text, new_id, packed, storable
 from assistant.conversation.schema import transaction
 from assistant.conversation.shelf import TITLE_LENGTH, Shelf
-from assistant.conversation.writer import Writer, is_alive
+from assistant.conversation.writer import Writer, is_alive, others_live
+from convert.errors import TakebackError
 from convert.untrusted import clean_line
+
+GONE = "this chat was deleted meanwhile; press Ctrl+N for a new one"
 
 
 class History(Shelf):
@@ -31,7 +34,8 @@ class History(Shelf):
         try:
             with self._use():
                 self._mend()
-                self._purge()
+                if not others_live(self._writer.folder):
+                    self._purge()
         except BaseException:
             self._database.close()
             raise
@@ -41,6 +45,12 @@ class History(Shelf):
         with self._lock:
             super().close()
             self._writer.stop()
+
+    def hide(self, chat: int) -> None:
+        """Delete a chat so that `bring_back` still can undo it, until this store is closed."""
+        with self._use():
+            self._writer.start()  # while it lives, no other program deletes the chat for good
+        super().hide(chat)
 
     # Writing
 
@@ -75,6 +85,8 @@ class History(Shelf):
         `instead_of` is a message at whose place it is said: a new branch begins there, the old one is kept.
         """
         with self._change():
+            if self.chat(chat) is None:
+                raise TakebackError(GONE)
             return self._say(chat, text, time.time(), instead_of)
 
     def begin(self, chat: int, *, instead_of: int | None = None) -> int:

@@ -46,8 +46,9 @@ class Shelf:
             with suppress(TakebackError):  # the next start will try again
                 if self._hidden:
                     self.delete(*self._hidden)
-            if self._log_holds_draft:
-                self._empty_log()
+            with suppress(TakebackError), explained(self.path):
+                if self._log_holds_draft:
+                    self._empty_log()
             self._database.close()
 
     def __enter__(self) -> Self:
@@ -109,9 +110,15 @@ class Shelf:
         self._hidden.add(chat)
 
     def bring_back(self, chat: int) -> None:
-        """Undo `hide`."""
+        """Undo `hide`.
+
+        Raises:
+            TakebackError: the chat is gone for good, by another program.
+        """
         with self._change():
-            self._database.execute("UPDATE chats SET deleted = NULL WHERE id = ?", (chat,))
+            changed = self._database.execute("UPDATE chats SET deleted = NULL WHERE id = ?", (chat,))
+            if not changed.rowcount:
+                raise TakebackError("this chat was deleted for good meanwhile, by another takeback")
         self._hidden.discard(chat)
 
     def delete(self, *chats: int) -> None:
@@ -167,6 +174,7 @@ class Shelf:
 
     def _wipe(self) -> None:
         """Leave nothing of deleted rows: pages that were once split hold copies of theirs."""
+        self._log_holds_draft = True  # whatever fails now: the log is emptied before the next word is stored
         self._database.execute("VACUUM")
         self._empty_log()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from assistant.conversation.history import History
+from assistant.conversation.history import GONE, History
 from assistant.conversation.records import Entry
 from assistant.conversation.window import as_messages, fit, turns
 from assistant.engine.message import Message
@@ -44,8 +44,9 @@ def see(
     """
     stored = history.chat(chat)
     if stored is None:
-        raise TakebackError("this chat was deleted meanwhile; press Ctrl+N for a new one")
-    entries = history.entries(chat, before=before)
+        raise TakebackError(GONE)
+    # What is still being written, in another program, may yet be taken back there.
+    entries = [entry for entry in history.entries(chat, before=before) if entry.state != "writing"]
     if pending:
         entries.append(_unsaid(chat, pending))
     starts = [turn[0].id for turn in turns(entries)]

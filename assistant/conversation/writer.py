@@ -14,7 +14,7 @@ class Writer:
 
     def __init__(self, folder: Path) -> None:
         self.name = uuid.uuid4().hex
-        self._folder = folder
+        self.folder = folder
         self._lock: FileLock | None = None
 
     def start(self) -> None:
@@ -24,7 +24,7 @@ class Writer:
             OSError: the lock file cannot be made.
         """
         if self._lock is None:
-            lock = FileLock(_file(self._folder, self.name))
+            lock = FileLock(_file(self.folder, self.name))
             while not lock.try_acquire():
                 pass  # someone is looking whether we live; they let go at once
             self._lock = lock
@@ -54,6 +54,15 @@ def is_alive(folder: Path, name: str) -> bool:
         file.unlink(missing_ok=True)
     lock.release()
     return False
+
+
+def others_live(folder: Path) -> bool:
+    """Whether any writer's process still runs, for one that has not started yet itself.
+
+    Raises:
+        OSError: a lock file cannot be looked at.
+    """
+    return any(is_alive(folder, file.stem) for file in folder.glob("*.lock"))
 
 
 def _file(folder: Path, name: str) -> Path:

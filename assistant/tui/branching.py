@@ -59,6 +59,9 @@ class BranchingScreen(ReplyingScreen):
         if entry.reason not in CUT_OFF or not entry.text:
             self._show_state("This reply was not cut off; /again has it written again")
             return
+        if [view.entry for view in self.query(MessageView)][-1:] != [entry.id]:
+            self._show_state("More was said after this reply, which would be lost; /again keeps it")
+            return
         await self._write(Request(entry.chat, instead_of=entry.id, beginning=entry.text))
 
     async def _write(self, request: Request) -> None:

@@ -96,7 +96,7 @@ class ChatScreen(ComposingScreen):
         self._show_state("Loading the model…")
         self._history = history  # last: until then the user can send nothing
         self._model.start(history)
-        await self._bring_unsent(self._prompt.text)
+        await self._bring_unsent(carry=True)
 
     def _open(self) -> tuple[History, int | None, list[Entry]]:
         """Open the store, and read the end of the chat to show, if there is one. Not for the screen's thread.
@@ -136,10 +136,10 @@ class ChatScreen(ComposingScreen):
         if self._request is not None:
             self.action_stop()
         self._end_editing()
-        carried, self._request = self._prompt.text, None
-        self._leave(carried)
+        self._request = None
+        self._leave(self._prompt.text)
         self._chat, self._meter = None, (0, 0)
-        await self._bring_unsent(carried)
+        await self._bring_unsent(carry=True)
         self._show_state("New chat" if self._ready else self._state[0])
         await self._show_entries([])
         self._show_keys()

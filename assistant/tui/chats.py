@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import ClassVar
 
 from textual import work
@@ -19,7 +20,7 @@ from textual.widgets.option_list import Option
 
 from assistant.conversation.history import History
 from assistant.conversation.records import Chat
-from assistant.tui.widgets.ask import AskLine
+from assistant.tui.widgets.ask import AskLine, Line
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
 
@@ -68,7 +69,7 @@ class ChatsScreen(ModalScreen[Opening | None]):
     def compose(self) -> ComposeResult:
         """What to look for, what there is, and what can be done."""
         with Vertical(classes="panel"):
-            yield Input(self._words, placeholder="Find in all chats")
+            yield Line(self._words, placeholder="Find in all chats")
             yield OptionList(markup=False)
             yield Static("", markup=False, id="said")
             yield Static(self.KEYS, markup=False, classes="hint")
@@ -170,9 +171,13 @@ class ChatsScreen(ModalScreen[Opening | None]):
 
 def _find(history: History, words: str) -> Iterator[_Row]:
     """The chats; with words, those with them in their titles, then the messages that hold them."""
-    for chat in history.chats(-1 if words else MOST_CHATS):
-        if all(word in chat.title.casefold() for word in words.casefold().split()):
-            yield _Row(chat)
+    found = (
+        chat
+        for chat in history.chats(-1 if words else MOST_CHATS)
+        if all(word in chat.title.casefold() for word in words.casefold().split())
+    )
+    for chat in islice(found, MOST_CHATS):
+        yield _Row(chat)
     for hit in history.search(words):
         yield _Row(hit.chat, hit.message, hit.excerpt)
 

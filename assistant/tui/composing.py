@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from inspect import isawaitable
 from pathlib import Path
 from typing import ClassVar
@@ -63,6 +64,7 @@ class ComposingScreen(BranchingScreen):
         self._system = system
         self._recall = Recall()
         self._unsent: dict[int, str] = {}
+        self._storing_unsent = threading.Lock()
         self._writes = Pace(self._begin_to_keep, 1, self.set_timer)
 
     # Sending
@@ -70,7 +72,7 @@ class ComposingScreen(BranchingScreen):
     async def on_prompt_sent(self, message: Prompt.Sent) -> None:
         """Do the command, or store what the user wrote, show it, and ask for a reply.
 
-        Only then the prompt is emptied.
+        Only then the prompt is emptied, of all that is sent: the user may be writing on.
         """
         if self._history is None:
             return  # it is not open yet, or the screen says why it cannot be
@@ -79,7 +81,7 @@ class ComposingScreen(BranchingScreen):
             return
         if self._busy():
             return
-        edited = self._editing
+        edited, place = self._editing, self._place
         try:
             text = await asyncio.to_thread(with_files, message.text.strip())
             await self._measure(text)
@@ -87,9 +89,14 @@ class ComposingScreen(BranchingScreen):
         except TakebackError as error:
             await self._transcript.add(Notice(f"Not sent: {error}"))
             return
+        if edited is None:
+            self._unsent[place] = ""
+        if place != self._place:
+            return  # the user left this chat meanwhile; the message waits there for /again
         self._chat = chat
         if edited is None:
-            self._prompt.clear()
+            if self._prompt.text.startswith(message.text):
+                self._prompt.fill(self._prompt.text.removeprefix(message.text))
         else:
             await self._transcript.cut(edited)
             self._end_editing()
@@ -162,8 +169,7 @@ class ComposingScreen(BranchingScreen):
         """Suggest, say what is attached, and keep what is written."""
         self._look(self._prompt.before_cursor, self._prompt.text)
         if self._history is not None:
-            written = self._prompt.text if self._editing is None else self._set_aside
-            self._unsent[NOT_BEGUN if self._chat is None else self._chat] = written
+            self._unsent[self._place] = self._prompt.text if self._editing is None else self._set_aside
             self._writes.soon()
 
     @work(exclusive=True, group="look")
@@ -190,7 +196,9 @@ class ComposingScreen(BranchingScreen):
     async def on_prompt_recall(self, message: Prompt.Recall) -> None:
         """Put what the user said before into the prompt, or what was said after it."""
         now = self._prompt.text
-        if self._history is not None and self._recall.at_rest(now) and message.step > 0:
+        if self._history is not None and self._recall.at_rest(now):
+            if message.step < 0:
+                return  # nothing was said after what the user is writing now
             try:
                 said = await asyncio.to_thread(self._history.said, MOST_RECALLED)
             except TakebackError as error:
@@ -214,28 +222,30 @@ class ComposingScreen(BranchingScreen):
 
     # What was not sent
 
-    async def _bring_unsent(self, carried: str = "") -> None:
-        """Put into the prompt what was written for this chat before, unless something is carried there."""
+    async def _bring_unsent(self, *, carry: bool = False) -> None:
+        """Put into the prompt what was written for this chat before, above what is carried there."""
         if self._history is None:
             return
-        chat = NOT_BEGUN if self._chat is None else self._chat
-        before = self._prompt.text
+        place, before = self._place, self._prompt.text
         try:
-            text = carried or await asyncio.to_thread(self._history.unsent, chat)
+            text = await asyncio.to_thread(self._stored_unsent, self._history, place)
         except TakebackError as error:
             self._show_problem(error)
             return
-        if self._prompt.text == before != text:  # else the user has begun to write meanwhile
+        if place != self._place:
+            return
+        now = self._prompt.text
+        if now and (carry or now != before):  # or the user has begun to write meanwhile
+            text = f"{text}\n\n{now}" if text not in ("", now) else now
+        if text != now:
             self._prompt.fill(clean(text))
-        if carried:
-            self._unsent[chat] = carried
-            self._writes.soon()
+        self._unsent[place] = text
+        self._writes.soon()
 
     def _leave(self, carried: str) -> None:
         """Leave a chat, taking along what is written for it."""
-        if carried and self._chat is not None:
-            self._unsent[self._chat] = ""
-            self._writes.soon()
+        self._unsent[self._place] = carried if self._chat is None else ""
+        self._writes.soon()
 
     def _begin_to_keep(self) -> None:
         self._keep_unsent()
@@ -248,8 +258,23 @@ class ComposingScreen(BranchingScreen):
             except TakebackError as error:
                 self._show_problem(error)
 
+    def _stored_unsent(self, history: History, chat: int) -> str:
+        """What was written for a chat, up to now. Not for the screen's thread."""
+        self._store_unsent(history)
+        return history.unsent(chat)
+
     def _store_unsent(self, history: History) -> None:
-        """Store what was written lately. From any thread."""
-        while self._unsent:
-            chat, text = self._unsent.popitem()
-            history.keep_unsent(chat, text)
+        """Store what was written lately, in the order it was written. From any thread."""
+        with self._storing_unsent:
+            while self._unsent:
+                chat, text = self._unsent.popitem()
+                try:
+                    history.keep_unsent(chat, text)
+                except TakebackError:
+                    self._unsent.setdefault(chat, text)  # for the next time, unless it has been changed since
+                    raise
+
+    @property
+    def _place(self) -> int:
+        """The chat that is written for, as the store knows it."""
+        return NOT_BEGUN if self._chat is None else self._chat

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from convert.errors import TakebackError
@@ -18,7 +21,10 @@ def edit(text: str) -> str:
     Raises:
         TakebackError: there is no editor, or it failed.
     """
-    words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "")
+    try:
+        words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "")
+    except ValueError as error:
+        raise TakebackError(f"EDITOR cannot be read: {error}; set it to your editor") from error
     if not words:
         found = next(filter(shutil.which, ("nano", "vim", "vi", "notepad")), None)
         if found is None:
@@ -28,10 +34,23 @@ def edit(text: str) -> str:
         file = Path(folder) / "message.md"
         file.write_text(text, encoding="utf-8")
         try:
-            ended = subprocess.run([*words, str(file)], check=False)
+            with _ctrl_c_for_the_editor():
+                ended = subprocess.run([*words, str(file)], check=False)
             written = file.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise TakebackError(f"the editor {words[0]}: {error.strerror or error}; set EDITOR") from error
     if ended.returncode:
         raise TakebackError(f"the editor {words[0]} ended with status {ended.returncode}; nothing was taken")
     return written.removesuffix("\n")
+
+
+@contextmanager
+def _ctrl_c_for_the_editor() -> Iterator[None]:
+    """Let Ctrl-C, which goes to all programs of a terminal, end nothing but the editor."""
+    before = signal.signal(
+        signal.SIGINT, lambda number, frame: None
+    )  # ignored, it would be in the editor too
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

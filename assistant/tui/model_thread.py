@@ -14,7 +14,7 @@ from assistant.conversation.history import History
 from assistant.conversation.recording import Recording
 from assistant.conversation.sight import Sight, see
 from assistant.conversation.window import fit
-from assistant.engine.events import Done, Error, Event
+from assistant.engine.events import Done, Error, Event, Reset
 from assistant.engine.message import Message
 from assistant.engine.options import GenerateOptions
 from assistant.tui.reports import (
@@ -88,7 +88,7 @@ class ModelThread:
         """Report what the model sees of a chat, if that can be told."""
 
         def answer(model: Model) -> None:
-            with suppress(TakebackError):
+            with suppress(Exception):  # whatever it is: nobody waits for it, and the thread must live on
                 self._look(model, chat)
 
         self._requests.put(answer)
@@ -144,6 +144,7 @@ class ModelThread:
             self._report(LoadFailed(line := _line(error)))
             for request in self._waiting(None):
                 self._report(Replied(request, Error(line)))
+                self._report(Recorded(request))
             return
         try:
             self._report(Loaded(model.info))
@@ -152,6 +153,7 @@ class ModelThread:
                     self._answer(model, request)
                 except Exception as error:
                     self._report(Replied(request, Error(_line(error))))
+                self._report(Recorded(request))
         finally:
             model.close()
 
@@ -175,7 +177,6 @@ class ModelThread:
 
         if request.cancelled.is_set():
             send(_cancelled())
-            self._report(Recorded(request))
             return
         try:
             messages = self._messages(model, request)
@@ -201,9 +202,10 @@ class ModelThread:
                 # The screen first: it should not wait for the disk.
                 send(event)
                 recording.feed(event)
+                if isinstance(event, Reset):
+                    request.beginning = ""  # it is taken back as well, and this thread keeps the request
         finally:
             recording.end()
-            self._report(Recorded(request))
 
     def _report_place(self, request: Request, entry: int | None) -> None:
         """Say where the reply is stored. One that goes on with another will be a version less: it replaces it."""

@@ -72,9 +72,9 @@ class ReplyingScreen(Screen[None]):
 
     def _receive(self, report: Report) -> None:
         """Queue a report, from the model's thread; the screen is woken only where it does not know of any."""
-        asleep = not self._reports
         self._reports.append(report)
-        if asleep:
+        # Asked after, not before: else the screen may have taken the last one in between, and sleeps for good.
+        if len(self._reports) == 1:
             self.post_message(self.Reported())
 
     async def on_replying_screen_reported(self) -> None:

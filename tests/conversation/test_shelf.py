@@ -8,6 +8,7 @@ import pytest
 from assistant.conversation import schema, shelf
 from assistant.conversation.history import History
 from assistant.conversation.shelf import NOT_BEGUN
+from convert.errors import TakebackError
 from tests.conversation.test_history import CANARY, traces
 
 
@@ -56,7 +57,8 @@ def test_a_kill_after_hiding_is_mended_later(tmp_path: Path, monkeypatch, second
     history = History(tmp_path / "history.db")
     chat, _ = history.new_chat(CANARY)
     history.hide(chat)
-    history._database.close()  # as a kill does
+    history._writer.stop()  # as a kill does
+    history._database.close()
     now = shelf.time.time()
     monkeypatch.setattr(shelf.time, "time", lambda: now + seconds)
     with History(tmp_path / "history.db") as history:
@@ -119,3 +121,36 @@ def test_an_old_file_is_brought_up_to_date_and_nothing_is_lost(tmp_path: Path) -
             ("instead", 2, 2)
         ]
         assert history._database.execute("PRAGMA user_version").fetchone()[0] == schema.VERSION
+
+
+def test_a_chat_that_another_program_hid_waits_until_that_one_ends(tmp_path: Path, monkeypatch) -> None:
+    with History(tmp_path / "history.db") as history:
+        chat, _ = history.new_chat("oranges")
+        history.hide(chat)
+        now = shelf.time.time()
+        monkeypatch.setattr(shelf.time, "time", lambda: now + 2 * shelf.SECONDS_TO_BRING_BACK)
+        History(tmp_path / "history.db").close()
+        history.bring_back(chat)
+        assert history.chat(chat) is not None
+        history.hide(chat)
+        history.delete(chat)
+        with pytest.raises(TakebackError, match="deleted for good"):
+            history.bring_back(chat)
+
+
+def test_nothing_is_said_in_a_chat_that_was_deleted(history: History) -> None:
+    chat, _ = history.new_chat("oranges")
+    history.hide(chat)
+    with pytest.raises(TakebackError, match=r"deleted meanwhile; press Ctrl\+N"):
+        history.say(chat, "more")
+
+
+def test_a_deletion_that_fails_midway_leaves_the_log_to_be_emptied(history: History) -> None:
+    chat, _ = history.new_chat("hello")
+    history._database.execute("BEGIN")  # so that VACUUM fails
+    with pytest.raises(sqlite3.OperationalError):
+        history._wipe()
+    history._database.execute("ROLLBACK")
+    assert history._log_holds_draft
+    history.settle(history.begin(chat), "a reply", reason="stop")
+    assert not history._log_holds_draft

@@ -2,7 +2,9 @@
 
 import pytest
 
+from assistant.conversation.history import History
 from assistant.conversation.records import Entry
+from assistant.conversation.sight import see
 from assistant.conversation.window import as_messages, fit
 from assistant.engine.message import Message
 from convert.errors import TakebackError
@@ -65,3 +67,11 @@ def test_a_last_message_that_needs_more_than_three_quarters_is_still_asked() -> 
 def test_a_last_message_that_cannot_fit_is_one_line() -> None:
     with pytest.raises(TakebackError, match="too long: 80 tokens, where the model has room for 75"):
         fit(talk(10, 10, 80), words, 100)
+
+
+def test_a_reply_that_is_still_being_written_is_not_seen(tmp_path) -> None:
+    with History(tmp_path / "history.db") as history:
+        chat, _ = history.new_chat("hello")
+        history.grow(history.begin(chat), "a draft that may be taken back")
+        history.say(chat, "next")
+        assert [message.content for message in see(history, chat, words, 100).messages] == ["hello\n\nnext"]

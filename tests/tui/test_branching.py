@@ -4,8 +4,8 @@ import threading
 
 from assistant.conversation.history import History
 from assistant.engine.events import Error
-from assistant.tui.widgets.message import MessageView
-from tests.tui.conftest import say, state, stored
+from assistant.tui.widgets.message import MessageView, Notice
+from tests.tui.conftest import fail, say, state, stored
 from tests.tui.scripted import Frames, ScriptedModel, done, reset, text, until
 
 
@@ -129,7 +129,7 @@ async def test_a_cut_reply_is_continued_in_one(start, database) -> None:
     async with app.run_test(size=(80, 30)) as pilot:
         await cut_off(pilot, model)
         await app.chat.action_continue_reply()
-        await until(pilot, lambda: shown(app) == ["count", "one two three"])
+        await until(pilot, lambda: shown(app) == ["count", "one two three"] and "tokens/s" in state(app))
         assert labels(app)[1] == "Assistant"
         assert model.options[-1].prefill == "one two"
         await app.chat.action_continue_reply()
@@ -167,3 +167,51 @@ async def test_a_continuation_that_fails_at_once_leaves_the_cut_reply(start, dat
         await until(pilot, lambda: "Stopped" in state(app) and shown(app) == ["count", "one two"])
     assert app.chat.end()
     assert stored(database)[-1][1] == "one two"
+
+
+async def test_a_reply_that_more_was_said_after_is_not_continued(start, database) -> None:
+    model = ScriptedModel([text("one two"), done("one two", "length")], *replies("ok"))
+    app = start(model)
+    async with app.run_test(size=(80, 30)) as pilot:
+        await cut_off(pilot, model)
+        await say(pilot, "next")
+        await until(pilot, lambda: shown(app)[-1] == "ok")
+        await pilot.press("shift+tab", "up", "up", "c")
+        await until(pilot, lambda: "More was said" in state(app))
+        assert shown(app) == ["count", "one two", "next", "ok"]
+    assert len(model.asked) == 2
+
+
+async def test_a_reply_that_cannot_be_written_again_is_shown_again(start, database, monkeypatch) -> None:
+    app = start(ScriptedModel(*replies("first.", "second.")))
+    async with app.run_test(size=(80, 30)) as pilot:
+        await talked(pilot, "one", "two")
+        await until(pilot, lambda: "tokens/s" in state(app))
+        monkeypatch.setattr("assistant.tui.model_thread.see", fail)
+        await pilot.press("shift+tab", "up", "up", "r")
+        await until(pilot, lambda: app.chat.query(Notice))
+        await until(pilot, lambda: shown(app) == ["one", "first.", "two", "second."])
+
+
+async def test_without_a_model_nothing_leaves_the_screen(start, database) -> None:
+    with History(database) as history:
+        chat, _ = history.new_chat("one")
+        history.settle(history.begin(chat), "first.", reason="stop")
+    app = start(fail)
+    async with app.run_test(size=(80, 30)) as pilot:
+        await until(pilot, lambda: "No model" in state(app))
+        await app.chat.action_regenerate()
+        await until(pilot, lambda: state(app) == "No reply" and shown(app) == ["one", "first."])
+
+
+async def test_the_models_thread_keeps_no_beginning_that_was_taken_back(start, database) -> None:
+    script = [text("one two"), reset(7), text("No."), done("No.", resets=1)]
+    app = start(ScriptedModel([text("one two"), done("one two", "length")], script))
+    asked = []
+    async with app.run_test(size=(80, 30)) as pilot:
+        await cut_off(pilot, None)
+        submit = app.chat._model.submit
+        app.chat._model.submit = lambda request: (asked.append(request), submit(request))
+        await app.chat.action_continue_reply()
+        await until(pilot, lambda: shown(app) == ["count", "No."])
+    assert [request.beginning for request in asked] == [""]

@@ -2,9 +2,11 @@
 
 import threading
 
+from textual import events
 from textual.widgets import Input, OptionList
 
 from assistant.conversation.history import History
+from assistant.tui import chats
 from assistant.tui.chats import ChatsScreen
 from assistant.tui.widgets.ask import AskLine
 from assistant.tui.widgets.message import MessageView
@@ -184,3 +186,21 @@ async def test_the_palette_offers_the_commands(start, database) -> None:
         await until(pilot, lambda: app.screen.query_one(OptionList).option_count)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatsScreen))
+
+
+async def test_pasted_words_are_fit_for_the_screen(start, database) -> None:
+    three_chats(database)
+    app = start(ScriptedModel())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        app.post_message(events.Paste("pe\x1b[31m\nars"))
+        await until(pilot, lambda: app.screen.query_one(Input).value)
+        assert app.screen.query_one(Input).value == "pe\N{REPLACEMENT CHARACTER}[31m ars"
+
+
+def test_titles_that_match_are_not_listed_without_end(database, monkeypatch) -> None:
+    three_chats(database)
+    monkeypatch.setattr(chats, "MOST_CHATS", 2)
+    with History(database) as history:
+        rows = list(chats._find(history, "about"))
+    assert [row.excerpt != "" for row in rows] == [False, False, *[True] * 6]

@@ -1,11 +1,15 @@
 """What the user sees of a model or a store that fails, and that the chat goes on."""
 
+import asyncio
 import threading
+from collections import deque
 
 import pytest
 
 from assistant.conversation.history import History
 from assistant.engine.events import Error, Event
+from assistant.tui.reports import Problem
+from assistant.tui.widgets.message import Notice
 from assistant.tui.widgets.prompt import Prompt
 from convert.errors import TakebackError
 from tests.tui.conftest import Gate, fail, say, state, stored
@@ -158,3 +162,53 @@ async def test_enter_before_the_last_chat_is_there_sends_nothing_elsewhere(
     with History(database) as history:
         assert [chat.title for chat in history.chats()] == ["the last chat"]
         assert [entry.text for entry in history.entries(1)] == ["the last chat", "a", "Answer."]
+
+
+async def test_a_chat_that_cannot_be_measured_is_still_answered(start, monkeypatch) -> None:
+    model = ScriptedModel([text("Answer."), done("Answer.")])
+    app = start(model)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: state(app) == "Ready")
+
+        def broken(*words, **more):
+            raise RuntimeError("no")
+
+        with monkeypatch.context() as context:
+            context.setattr("assistant.tui.model_thread.see", broken)
+            app.chat._model.look(1)
+            with pytest.raises(RuntimeError):
+                app.chat._model.show(1, "").result(PATIENCE)
+        await say(pilot, "hello")
+        await until(pilot, lambda: "tokens/s" in state(app))
+
+
+async def test_another_chat_while_a_reply_begins_leaves_no_reply_behind(start) -> None:
+    app = start(ScriptedModel())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: state(app) == "Ready")
+        transcript = app.chat._transcript
+        for _ in range(5):
+            beginning = asyncio.create_task(transcript.begin_reply())
+            await asyncio.sleep(0)
+            await transcript.show([Notice("another chat")])
+            await beginning
+            assert transcript.live is None
+            await transcript.add(Notice("more"))
+            assert [str(view.render()) for view in transcript._messages.children] == ["another chat", "more"]
+
+
+def test_a_report_that_comes_as_the_screen_falls_asleep_wakes_it(start) -> None:
+    screen = start(ScriptedModel()).chat
+    woken = []
+    screen.post_message = woken.append
+
+    class Meanwhile(deque):
+        """The screen takes the last report between the model's thread looking and adding."""
+
+        def append(self, report) -> None:
+            self.clear()
+            super().append(report)
+
+    screen._reports = Meanwhile([Problem("being taken")])
+    screen._receive(Problem("next"))
+    assert len(woken) == 1

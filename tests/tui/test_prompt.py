@@ -1,5 +1,6 @@
 """What the prompt offers: commands, files, what was said before, an editor; and what it keeps."""
 
+import signal
 import stat
 import sys
 from contextlib import nullcontext
@@ -9,12 +10,15 @@ from textual import events
 
 from assistant.conversation.history import History
 from assistant.conversation.shelf import NOT_BEGUN
-from assistant.tui.chats import ChatsScreen
+from assistant.tui.chats import ChatsScreen, Opening
+from assistant.tui.editor import edit
 from assistant.tui.widgets.ask import AskLine
 from assistant.tui.widgets.message import Notice
+from assistant.tui.widgets.prompt import Prompt
 from assistant.tui.widgets.suggestions import Suggestions
-from tests.tui.conftest import say, state, stored
-from tests.tui.scripted import Frames, ScriptedModel, done, text, until
+from convert.errors import TakebackError
+from tests.tui.conftest import Gate, fail, say, state, stored
+from tests.tui.scripted import Frames, ScriptedModel, done, happened, text, until
 
 
 def offered(app) -> list[str]:
@@ -261,3 +265,101 @@ async def test_a_new_chat_takes_along_what_is_written(start, database) -> None:
     assert app.chat.end()
     with History(database) as history:
         assert (history.unsent(1), history.unsent(NOT_BEGUN)) == ("", "words")
+
+
+async def test_a_first_message_that_was_sent_does_not_come_back(start, database) -> None:
+    app = start(ScriptedModel([text("ok"), done("ok")]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press(*"hello", "enter")
+        await until(pilot, lambda: "tokens/s" in state(app))
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: app.chat._chat is None)
+        assert app.chat._prompt.text == ""
+    assert app.chat.end()
+    with History(database) as history:
+        assert (history.unsent(1), history.unsent(NOT_BEGUN)) == ("", "")
+
+
+async def test_what_is_written_while_a_message_is_stored_stays(start, monkeypatch) -> None:
+    stored = Gate(monkeypatch, "new_chat")
+    app = start(ScriptedModel([text("ok"), done("ok")]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        app.chat._prompt.fill("one")
+        app.chat._prompt.post_message(Prompt.Sent("one"))
+        await happened(pilot, stored.entered.is_set)
+        app.chat._prompt.insert(" more")
+        stored.go_on.set()
+        await until(pilot, lambda: "tokens/s" in state(app))
+        assert app.chat._prompt.text == " more"
+
+
+async def test_a_new_chat_keeps_what_was_written_for_it_before(start, database) -> None:
+    with History(database) as history:
+        history.new_chat("another chat")
+        history.keep_unsent(NOT_BEGUN, "for a new one")
+    app = start(ScriptedModel())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press(*"words", "ctrl+n")
+        await until(pilot, lambda: app.chat._prompt.text == "for a new one\n\nwords")
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: app.chat._prompt.text == "for a new one\n\nwords")
+
+
+async def test_opening_the_chat_that_is_shown_keeps_what_is_written(start, database) -> None:
+    with History(database) as history:
+        history.new_chat("hello")
+    app = start(ScriptedModel())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press(*"half a word")
+        await app.chat._chosen(Opening(1))
+        assert app.chat._prompt.text == "half a word"
+
+
+async def test_what_the_store_could_not_take_is_stored_the_next_time(start, database, monkeypatch) -> None:
+    app = start(ScriptedModel())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        with monkeypatch.context() as broken:
+            broken.setattr(History, "keep_unsent", fail)
+            await pilot.press("x")
+            await until(pilot, lambda: "the disk [is] broken" in state(app))
+        app.chat._begin_to_keep()
+        await until(pilot, lambda: not app.chat._unsent)
+    assert app.chat.end()
+    with History(database) as history:
+        assert history.unsent(NOT_BEGUN) == "x"
+
+
+async def test_a_recalled_message_that_was_changed_is_not_replaced_by_down(start, database) -> None:
+    with History(database) as history:
+        chat, _ = history.new_chat("older")
+        history.say(chat, "newer")
+    app = start(ScriptedModel())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("up")
+        await until(pilot, lambda: app.chat._prompt.text == "newer")
+        await pilot.press("up")
+        await until(pilot, lambda: app.chat._prompt.text == "older")
+        await pilot.press("!", "down")
+        await pilot.pause(0.2)
+        assert app.chat._prompt.text == "older!"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the editor is a script")
+def test_ctrl_c_in_the_editor_ends_nothing_else(tmp_path, monkeypatch) -> None:
+    script = tmp_path / "editor"
+    script.write_text('#!/bin/sh\nkill -INT $PPID\nprintf " and more" >> "$1"\n')
+    script.chmod(0o700)
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", str(script))
+    before = signal.getsignal(signal.SIGINT)
+    assert edit("some") == "some and more"
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setenv("EDITOR", "vim '")
+    with pytest.raises(TakebackError, match="EDITOR cannot be read"):
+        edit("some")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -11,6 +12,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from convert.untrusted import clean_line
+
+
+class Line(Input):
+    """An input whose pasted text is fit for the screen."""
+
+    def _on_paste(self, event: events.Paste) -> None:
+        event.text = clean_line(event.text)  # the input then takes it
 
 
 class AskLine(ModalScreen[str | None]):
@@ -27,7 +35,7 @@ class AskLine(ModalScreen[str | None]):
         """The question above the line."""
         with Vertical(classes="box"):
             yield Static(self._question, markup=False)
-            yield (line := Input(self._value))
+            yield (line := Line(self._value))
             line.cursor_blink = False
             yield Static("Enter takes it, Esc does not", markup=False, classes="hint")
 

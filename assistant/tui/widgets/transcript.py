@@ -42,6 +42,8 @@ class Transcript(VerticalScroll, can_focus=False):
         self._live: LiveReply | None = None
         self._prepending = False
         self._first_seen: int | None = None
+        self._shown = 0
+        """How many chats were shown so far."""
 
     def compose(self) -> ComposeResult:
         """One container, at least as tall as the view: the anchor would scroll shorter ones out of place."""
@@ -82,6 +84,7 @@ class Transcript(VerticalScroll, can_focus=False):
     async def show(self, views: Sequence[Widget]) -> None:
         """Show another chat, or the welcome where there is nothing to show, in one frame."""
         old, self._live, self._first_seen = self._live, None, None
+        self._shown += 1
         with self.app.batch_update():
             await self._messages.remove_children()
             await self._messages.mount_all(views or [Static(Content.assemble(*WELCOME), id="welcome")])
@@ -123,6 +126,7 @@ class Transcript(VerticalScroll, can_focus=False):
         """Remove a message and all that follows it; all of them where it is not on the screen."""
         view = self._view(entry)
         children = self._messages.children
+        self.screen.clear_selection()  # it would keep what is removed
         await self._messages.remove_children(children[0 if view is None else children.index(view) :])
 
     def _view(self, entry: int) -> MessageView | None:
@@ -162,8 +166,12 @@ class Transcript(VerticalScroll, can_focus=False):
     async def begin_reply(self) -> None:
         """A reply begins; the reader sees that."""
         live = LiveReply()
+        shown = self._shown
         await self.add(live)
-        self._live = live
+        if shown == self._shown:
+            self._live = live
+        else:  # another chat came in its place meanwhile
+            await live.remove()
 
     async def take_back(self) -> None:
         """Replace the live reply by a line that says so, in one frame, without moving the view.
