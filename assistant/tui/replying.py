@@ -194,8 +194,9 @@ class ReplyingScreen(Screen[None]):
         """Ask the model for a reply."""
         self._unseen_resets = 0
         self._request = request
-        self._model.submit(request)
         await self._transcript.begin_reply()
+        if self._request is request:  # else the user left this chat meanwhile
+            self._model.submit(request)  # not before: what fails at once would find no reply to settle
         self._transcript.anchor()
         if self._ready:
             self._show_state("Thinking…")
