@@ -35,7 +35,7 @@ KEPT_OPENING_WEIGHT = 8.0
 
 OPENING_WEIGHTS: Mapping[Form, float] = {
     **dict.fromkeys(("keep", "rewind", "direct"), OPENING_WEIGHT),
-    **dict.fromkeys(("benign", "needless"), KEPT_OPENING_WEIGHT),
+    "benign": KEPT_OPENING_WEIGHT,
 }
 
 
