@@ -14,9 +14,9 @@ from safetensors.torch import load_file  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
-from convert.errors import TakebackError  # noqa: E402
+from convert.errors import TakebackError, UsageError  # noqa: E402
 from train.base import load_base  # noqa: E402
-from train.encode import OPENING, OPENING_WEIGHT, RAMP, Encoder  # noqa: E402
+from train.encode import KEPT_OPENING_WEIGHT, OPENING, OPENING_WEIGHT, RAMP, Encoder  # noqa: E402
 from train.head import CHUNK, HeadLoss  # noqa: E402
 from train.objective import Objective, collate  # noqa: E402
 from train.probe import fit_row  # noqa: E402
@@ -64,7 +64,7 @@ def test_dense_targets_are_the_mean_over_prefixes_of_the_papers_first_token_term
 
 
 def test_the_papers_form_is_the_cross_entropy_of_reset_and_reply_with_the_prefix_masked(parts, monkeypatch):
-    monkeypatch.setattr("train.encode.OPENING_WEIGHT", 1.0)
+    monkeypatch.setattr("train.encode.OPENING_WEIGHTS", {})
     objective, encoder, rows = parts
     example = encoder.keep(rows[0], random.Random(1))
     start = example.ids.index(encoder.reset_id)
@@ -127,6 +127,30 @@ def test_the_first_words_of_a_safe_reply_weigh_more(parts):
     assert set(example.words[start : start + OPENING]) == {OPENING_WEIGHT}
     assert set(example.words[start + OPENING :]) <= {1.0}
     assert not any(example.words[:start])
+
+
+def test_the_first_words_of_a_kept_reply_weigh_more_and_those_after_a_needless_reset_do_not(parts):
+    _, encoder, rows = parts
+    example, after = encoder.benign(rows[2], 2), encoder.needless(rows[2], 2)
+    start = len(encoder.prompt(rows[2])) - 1
+    assert set(example.words[start : start + OPENING]) == {KEPT_OPENING_WEIGHT}
+    assert set(example.words[start + OPENING :]) <= {1.0}
+    assert set(after.words) == {0.0, 1.0}
+
+
+def test_a_run_goes_on_from_an_earlier_adapter(settings, tmp_path):
+    first = train(settings, lambda line: None)
+    more = replace(settings, adapter=first, out=tmp_path / "more", steps=1, rate=1e-9, row_rate=1e-9)
+    told = []
+    second = train(more, told.append)
+    assert not any("linear probe" in line for line in told)
+    one, two = (load_file(folder / "adapter_model.safetensors") for folder in (first, second))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)
+    record = json.loads((second / "backtrack.json").read_text("utf-8"))["training"]
+    assert record["start"]["training"]["step"] == settings.steps
+    with pytest.raises(UsageError, match="is what the run starts from"):
+        train(replace(more, out=first), told.append)
 
 
 def test_typed_control_tokens_in_a_prompt_are_text(parts):
