@@ -37,7 +37,7 @@ def test_a_folder_in_the_place_of_the_result_is_not_promised_to_be_replaced(tmp_
 
 
 @pytest.mark.parametrize(
-    "name", [LONG, "a" * 240 + ".gguf"]
+    "name", [LONG, "a" * 245 + ".gguf"]
 )  # the second is too long only while it is written
 def test_names_that_are_too_long_are_one_line(tmp_path, checkpoint, capsys, name):
     assert main(["convert", str(checkpoint), str(tmp_path / name)]) == 1
