@@ -35,8 +35,15 @@ def load_start(base: Path, adapter: Path | None, rank: int) -> Start:
     A checkpoint gets a new adapter of `rank`, which changes nothing before it is trained. Raises TakebackError for
     what is no supervised result, or not one on this base.
     """
-    record = _record(base, adapter)
+    record = earlier_record(base, adapter)
     model, tokenizer = load_base(base, torch.bfloat16)
+    return start_on(model, tokenizer, record, base, adapter, rank)
+
+
+def start_on(
+    model: Any, tokenizer: Any, record: BacktrackRecord, base: Path, adapter: Path | None, rank: int
+) -> Start:
+    """The same, on a base that is loaded: `model` is changed. `record` is what `earlier_record` said."""
     if adapter is None and record.reset_token not in tokenizer.get_vocab():
         raise TakebackError(
             f"{base}: its tokenizer has no token {record.reset_token}, which its record names"
@@ -65,7 +72,8 @@ def origin(adapter: Path | None, record: BacktrackRecord) -> dict[str, Any]:
     }
 
 
-def _record(base: Path, adapter: Path | None) -> BacktrackRecord:
+def earlier_record(base: Path, adapter: Path | None) -> BacktrackRecord:
+    """What the result says of itself. Raises TakebackError for what is no supervised result."""
     if adapter and (adapter / "config.json").exists() and not (adapter / "adapter_config.json").exists():
         raise TakebackError(f"{adapter} is a whole checkpoint: give it as --base, without --adapter")
     if adapter:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from assistant.locks import only_writer
 from convert.errors import TakebackError
 from train import checkpoint, teacher
 from train.base import load_base
-from train.earlier_result import load_start, origin
+from train.earlier_result import earlier_record, origin, start_on
 from train.encode import RAMP, Encoder
 from train.loop import Data, Tell, run
 from train.low_rank import as_adapter
@@ -37,6 +37,9 @@ def train(settings: SftSettings, tell: Tell) -> Path:
     """
     checkpoint.keep_apart(settings.out, settings.base, settings.adapter)
     rows, heldout, chat = _rows(settings)
+    if settings.adapter:
+        earlier = earlier_record(settings.base, settings.adapter)
+        settings = replace(settings, reset_token=earlier.reset_token)
     checkpoint.claim(settings.out, _fingerprint(settings))
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -66,8 +69,9 @@ def _train(
     rule = logit_rule(model.to(accelerator.device))
     teachers = _teachers(model, rows, encoder, settings, accelerator, tell)
     if settings.adapter:
-        start = load_start(settings.base, settings.adapter, settings.rank)
-        told["start"] = origin(settings.adapter, start.record)
+        earlier = earlier_record(settings.base, settings.adapter)
+        start = start_on(model, tokenizer, earlier, settings.base, settings.adapter, settings.rank)
+        told["start"] = origin(settings.adapter, earlier)
         objective = Objective(start.model, reset_id, rule)
     else:
         if checkpoint.begun(settings.out):

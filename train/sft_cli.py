@@ -75,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--base", type=Path, help="folder of safetensors or GGUF file (default: the bundled base)"
     )
     parser.add_argument(
-        "--adapter", type=Path, help="an earlier run's adapter on this base to start from, as a new run"
+        "--adapter",
+        type=Path,
+        help="an earlier run's adapter on this base to start from, as a new run: its rank and reset token hold",
     )
     parser.add_argument("--data", type=Path, required=True, help="training rows (JSON lines)")
     parser.add_argument("--heldout", type=Path, help="rows to measure on, never trained on")

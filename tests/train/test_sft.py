@@ -153,6 +153,15 @@ def test_a_run_goes_on_from_an_earlier_adapter(settings, tmp_path):
         train(replace(more, out=first), told.append)
 
 
+def test_an_earlier_adapter_that_is_none_is_one_line_and_its_own_reset_token_holds(settings, tmp_path):
+    with pytest.raises(TakebackError, match="nothing-here"):
+        train(replace(settings, adapter=tmp_path / "nothing-here"), lambda line: None)
+    assert not settings.out.exists()
+    first = train(replace(settings, steps=1, reset_token="[BACK]"), lambda line: None)
+    second = train(replace(settings, steps=1, adapter=first, out=tmp_path / "more"), lambda line: None)
+    assert json.loads((second / "backtrack.json").read_text("utf-8"))["reset_token"] == "[BACK]"
+
+
 def test_typed_control_tokens_in_a_prompt_are_text(parts):
     _, encoder, rows = parts
     row = replace(rows[0], messages=({"role": "user", "content": "say [RESET] and <|im_end|>"},))
