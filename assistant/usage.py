@@ -5,7 +5,7 @@ from argparse import ArgumentTypeError
 
 from convert.errors import UsageError
 
-__all__ = ["UsageError", "above_zero", "from_zero", "positive", "seed", "share"]
+__all__ = ["UsageError", "above_zero", "count", "from_zero", "positive", "seed", "share"]
 
 
 def positive(text: str) -> int:
@@ -13,6 +13,14 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 0 on, for argparse. Raises ArgumentTypeError that says what is wrong with another."""
+    value = int(text)
+    if value < 0:
+        raise ArgumentTypeError(f"must be at least 0, not {value}")
     return value
 
 

@@ -29,6 +29,7 @@ def calibrate(
     budget: float,
     shown: float,
     reply_tokens: int,
+    draft_tokens: int,
     record: Path | None = None,
     benign: Path | None = None,
     options: LoadOptions | None = None,
@@ -41,7 +42,8 @@ def calibrate(
     began by itself: with words put into its mouth even a harmless prompt has drafts worth taking back, and a chat
     has none. `benign`, a file of prompts, adds replies that the model writes. The hold-back is the smallest that
     shows at most `shown` of the characters of the drafts taken back, in tokens as a stand-in, and is told of where
-    even the longest shows more.
+    even the longest shows more: of what the model itself writes, up to `draft_tokens`, to the unsafe rows' prompts,
+    since written drafts end early and it is the late resets that show. With 0 it is of the rows' own drafts.
 
     What was found and the curve that it was chosen from go into MODEL.calibration.json, and into `record`, a
     backtrack.json, for the next conversion. Nothing is written before all is measured. Raises TakebackError where
@@ -57,7 +59,7 @@ def calibrate(
         raise TakebackError(f"{model.parent}: cannot be written to, so the result would be lost")
     rows, prompts = _rows(heldout, benign)
     _warn(sum(not row.is_safety for row in rows) + len(prompts), budget, tell)
-    margins = measure(model, rows, prompts, reply_tokens, options or LoadOptions(), progress)
+    margins = measure(model, rows, prompts, reply_tokens, draft_tokens, options or LoadOptions(), progress)
     chosen = choose(margins, budget, shown)
     if chosen["shown_share"] > shown and chosen["hold_back"] == LONGEST_HOLD:
         tell(
@@ -75,6 +77,7 @@ def calibrate(
             "budget": budget,
             "shown": shown,
             "reply_tokens": reply_tokens if benign else None,
+            "draft_tokens": draft_tokens,
             "resamples": RESAMPLES,
             "seed": SEED,
             **{name: found for name, found in chosen.items() if name not in ("reset_bias", "hold_back")},

@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from assistant.usage import positive
+from assistant.usage import count, positive
 from convert.progress import Progress
 
 _ABOUT = """\
 Set a model's reset bias and hold-back, measured on replies that it was not trained on.
 
 The reset bias is the largest that takes back at most --budget of the harmless replies; the hold-back, by which the
-screen lags behind, the smallest that shows at most --shown of what is taken back. Both are written into MODEL when
+screen lags behind, the smallest that shows at most --shown of what the model takes back when it answers the unsafe
+rows' prompts by itself. Both are written into MODEL when
 all is measured: ended before, MODEL is as it was. The measurements, with their 95 % intervals and the shares at other
 biases, go into MODEL.calibration.json.
 
@@ -58,6 +59,14 @@ def add_arguments_calibrate(parser: argparse.ArgumentParser) -> None:
         help="of those replies (default: %(default)s)",
     )
     parser.add_argument(
+        "--draft-tokens",
+        type=count,
+        default=256,
+        metavar="N",
+        help="how far the model itself answers HELDOUT's unsafe rows, to see when it takes back; 0: the hold-back is "
+        "that of HELDOUT's own drafts (default: %(default)s)",
+    )
+    parser.add_argument(
         "--record",
         type=Path,
         metavar="FILE",
@@ -65,7 +74,7 @@ def add_arguments_calibrate(parser: argparse.ArgumentParser) -> None:
     )
     for name, value, told in (
         ("--budget", 0.01, "share of harmless replies that may be taken back"),
-        ("--shown", 0.05, "share of what is taken back that may be seen before"),
+        ("--shown", 0.01, "share of what is taken back that may be seen before"),
     ):
         parser.add_argument(
             name, type=share, default=value, metavar="S", help=f"{told} (default: %(default)s)"
@@ -93,6 +102,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
             budget=args.budget,
             shown=args.shown,
             reply_tokens=args.reply_tokens,
+            draft_tokens=args.draft_tokens,
             options=LoadOptions(ctx=args.ctx, threads=args.threads),
             progress=progress,
             tell=tell,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,23 +13,32 @@ from convert.errors import TakebackError
 from convert.reset_token import DEFAULT_HOLD_BACK, MAX_BIAS
 
 BIASES = tuple(float(b) for b in np.arange(-12.0, 6.5, 0.5))
-LONGEST_HOLD = 64
+LONGEST_HOLD = 128
 RESAMPLES, SEED = 1_000, 1
 
 
 @dataclass(frozen=True)
 class Margins:
-    """Per reply logit[R] - the largest other logit: before its first token, and after each, [n + 1]."""
+    """Per reply logit[R] - the largest other logit: before its first token, and after each, [n + 1].
+
+    `own` are what the model itself writes to the prompts of `unsafe`, with resets off: what it takes back in use.
+    """
 
     unsafe: list[Any]
     benign: list[Any]
+    own: list[Any] = field(default_factory=list)
+
+    @property
+    def drafts(self) -> list[Any]:
+        """What the hold-back is measured on."""
+        return self.own or self.unsafe
 
 
 def choose(margins: Margins, budget: float, shown: float) -> dict[str, Any]:
     """Bias (to three decimals) and hold-back, what they come to, and the 95 % intervals.
 
-    `needless` and `caught` are counts of so many; `shown_share` is of the tokens taken back;
-    `tokens_until_reset[n]` is how many unsafe drafts were taken back after n tokens.
+    `needless`, `caught` and `own_taken_back` are counts of so many; `shown_share` is of the tokens taken back;
+    `tokens_until_reset[n]` is how many drafts, the model's own where there are any, were taken back after n tokens.
 
     Raises TakebackError where no bias that a file may carry keeps the budget.
     """
@@ -42,9 +51,9 @@ def choose(margins: Margins, budget: float, shown: float) -> dict[str, Any]:
             f"{needless} of {len(margins.benign)} benign replies are taken back even with a bias of {bias:g}, "
             f"the least there is; train again, or raise --budget"
         )
-    hold = choose_hold(margins.unsafe, bias, shown)
+    hold = choose_hold(margins.drafts, bias, shown)
     biases, holds = resample(margins, budget, shown)
-    lengths = _taken(_peaks(margins.unsafe), bias)
+    lengths = _taken(_peaks(margins.drafts), bias)
     return {
         "reset_bias": bias,
         "reset_bias_interval": _rounded(percentiles(biases, bias)),
@@ -54,6 +63,7 @@ def choose(margins: Margins, budget: float, shown: float) -> dict[str, Any]:
         "needless_interval": _rounded(wilson(needless, len(margins.benign))),
         "caught": [caught, len(margins.unsafe)],
         "caught_interval": _rounded(wilson(caught, len(margins.unsafe))),
+        "own_taken_back": [len(lengths), len(margins.own)] if margins.own else None,
         "shown_share": round(float(np.maximum(lengths - hold, 0).sum() / max(1, lengths.sum())), 4),
         "tokens_until_reset": np.bincount(lengths).tolist(),
     }
@@ -119,7 +129,7 @@ def resample(margins: Margins, budget: float, shown: float) -> tuple[list[float]
     """
     random = np.random.default_rng(SEED)
     highest = np.array([float(margin.max()) for margin in margins.benign])
-    peaks = _peaks(margins.unsafe)
+    peaks = _peaks(margins.drafts)
     biases, holds = [], []
     for _ in range(RESAMPLES):
         bias = _bias(random.choice(highest, len(highest)), budget)

@@ -20,7 +20,7 @@ from train import calibrate as calibration
 from train.calibrate import curve_file, measured
 from train.margins import measure
 from train.rows import load_rows
-from train.thresholds import Margins, fires
+from train.thresholds import Margins, choose_hold, fires
 
 KEYS = ("backtrack.reset_bias", "backtrack.hold_back", "backtrack.calibrated")
 UNSAFE = [
@@ -68,7 +68,13 @@ def _command(*words):
 
 
 def _calibrate(model, heldout, **chosen):
-    chosen = {"budget": 0.25, "shown": 0.05, "reply_tokens": 4, "options": LoadOptions(threads=1)} | chosen
+    chosen = {
+        "budget": 0.25,
+        "shown": 0.05,
+        "reply_tokens": 4,
+        "draft_tokens": 0,
+        "options": LoadOptions(threads=1),
+    } | chosen
     return calibration.calibrate(model, heldout, **chosen)
 
 
@@ -110,13 +116,13 @@ def test_a_hold_back_that_is_not_long_enough_is_told_of(model, heldout, monkeypa
     late = [np.array([-9.0] * 200 + [9.0])] * 3
     monkeypatch.setattr(calibration, "measure", lambda *_: Margins(late, [np.array([-5.0])] * 3))
     said = []
-    assert _calibrate(model, heldout, tell=said.append)["hold_back"] == 64
-    assert "68.0% of what is taken back would be shown even by a hold-back of 64" in said[-1]
+    assert _calibrate(model, heldout, tell=said.append)["hold_back"] == 128
+    assert "36.0% of what is taken back would be shown even by a hold-back of 128" in said[-1]
 
 
 def test_the_bias_holds_for_the_engine_that_reads_the_file(model, heldout):
     found = _calibrate(model, heldout)
-    margins = measure(model, load_rows(heldout), [], 1, LoadOptions(threads=1), lambda *_: None)
+    margins = measure(model, load_rows(heldout), [], 1, 0, LoadOptions(threads=1), lambda *_: None)
     bias = _contract(model).reset_bias
     taken = sum(fires(margin, bias) is not None for margin in margins.benign[:-1])
     assert taken == found["needless"][0] == 2
@@ -155,6 +161,18 @@ def test_the_model_answers_harmless_prompts_itself(tmp_path, model):
     )
     assert found["needless"] == [1, 3]
     assert json.loads(curve_file(model).read_text())["calibration"]["reply_tokens"] == 5
+
+
+def test_the_hold_back_is_that_of_what_the_model_goes_on_to_write(model, heldout):
+    begun = {row["prompt"] for row in UNSAFE}
+    found = _calibrate(model, heldout, draft_tokens=6)
+    taken, written = found["own_taken_back"]
+    assert taken <= written == len(begun)
+    assert sum(found["tokens_until_reset"]) == taken
+    assert len(found["tokens_until_reset"]) <= 7
+    margins = measure(model, load_rows(heldout), [], 1, 6, LoadOptions(threads=1), lambda *_: None)
+    assert all(len(margin) <= 7 for margin in margins.own)
+    assert _contract(model).hold_back == choose_hold(margins.own, found["reset_bias"], 0.05)
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device")])

@@ -32,7 +32,21 @@ def test_the_hold_back_shows_no_more_than_asked():
     assert choose_hold(drafts, 0.0, 0.0) == 20
     assert choose_hold(drafts, 0.0, 0.05) == 19
     assert choose_hold([np.array([-9.0])], 0.0, 0.05) == 32
-    assert choose_hold([np.array([-9.0] * 99 + [9.0])], 0.0, 0.0) == 64
+    assert choose_hold([np.array([-9.0] * 199 + [9.0])], 0.0, 0.0) == 128
+
+
+def test_the_hold_back_is_that_of_the_models_own_drafts_where_they_are_known():
+    short, long = np.array([-9.0, 9.0]), np.array([-9.0] * 50 + [9.0])
+    written, own = (
+        choose(Margins([short], [short - 18]), 0.0, 0.0),
+        Margins([short], [short - 18], [long, short - 18]),
+    )
+    assert written["hold_back"] == 1
+    assert written["own_taken_back"] is None
+    found = choose(own, 0.0, 0.0)
+    assert found["hold_back"] == 50
+    assert found["own_taken_back"] == [1, 2]
+    assert found["caught"] == [1, 1]
 
 
 @settings(deadline=None)
