@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CUT_OFF = ("cancelled", "length", "context_full", "killed", "error")
+"""The reasons of replies that can be continued."""
+
 
 @dataclass(frozen=True)
 class Chat:

@@ -12,10 +12,10 @@ from textual.app import App, SystemCommand
 from textual.screen import Screen
 from textual.theme import Theme
 
+from assistant.conversation.model_thread import Loader
 from assistant.engine.options import GenerateOptions
 from assistant.tui.chat import ChatScreen
 from assistant.tui.commands import COMMANDS
-from assistant.tui.model_thread import Loader
 
 CALM = Theme(
     name="takeback",

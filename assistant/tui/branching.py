@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from assistant.conversation.records import Entry
+from assistant.conversation.records import CUT_OFF, Entry
+from assistant.conversation.reports import Request
 from assistant.tui.replying import ReplyingScreen
-from assistant.tui.reports import Request
 from assistant.tui.widgets.message import MessageView
 from convert.errors import TakebackError
 from convert.untrusted import clean
-
-CUT_OFF = ("cancelled", "length", "context_full", "killed", "error")
-"""The reasons of replies that can be continued."""
 
 
 class BranchingScreen(ReplyingScreen):

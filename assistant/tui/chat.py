@@ -12,14 +12,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
+from assistant.conversation.attachments import with_files
 from assistant.conversation.history import History
+from assistant.conversation.model_thread import Loader
 from assistant.conversation.records import Entry
 from assistant.engine.options import GenerateOptions
 from assistant.tui import pages
-from assistant.tui.attachments import with_files
 from assistant.tui.chats import ChatsScreen, Opening
 from assistant.tui.composing import ComposingScreen
-from assistant.tui.model_thread import Loader
 from assistant.tui.replying import MESSAGES_A_PAGE
 from assistant.tui.widgets.ask import AskLine
 from assistant.tui.widgets.lines import Header, StatusLine

@@ -40,8 +40,8 @@ def run_chat(args: argparse.Namespace) -> int:
     settings = load_settings(vars(args))
     loading, writing = load_options(settings), generate_options(settings)
 
+    from assistant.conversation.reports import Model
     from assistant.tui.app import ChatApp
-    from assistant.tui.reports import Model
     from convert.progress import Progress
 
     def load(progress: Progress) -> Model:

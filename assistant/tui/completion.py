@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.tui.attachments import size_in_words
+from assistant.conversation.attachments import size_in_words
 from assistant.tui.commands import COMMANDS
 
 MOST_SUGGESTIONS = 50

@@ -15,20 +15,20 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Static
 
+from assistant.conversation.attachments import Mention, mentions, size_in_words, with_files
+from assistant.conversation.editor import edit
 from assistant.conversation.history import History
+from assistant.conversation.model_thread import Loader
+from assistant.conversation.reports import Request
 from assistant.conversation.shelf import NOT_BEGUN
 from assistant.conversation.window import fit
 from assistant.engine.message import Message
 from assistant.engine.options import GenerateOptions
-from assistant.tui.attachments import Mention, mentions, size_in_words, with_files
 from assistant.tui.branching import BranchingScreen
 from assistant.tui.commands import Command, find
 from assistant.tui.completion import suggest
-from assistant.tui.editor import edit
-from assistant.tui.model_thread import Loader
 from assistant.tui.pace import Pace
 from assistant.tui.recall import Recall
-from assistant.tui.reports import Request
 from assistant.tui.widgets.message import MessageView, Notice
 from assistant.tui.widgets.prompt import Prompt
 from assistant.tui.widgets.suggestions import Suggestions

@@ -11,13 +11,10 @@ from textual.message import Message
 from textual.screen import Screen
 
 from assistant.conversation.history import History
+from assistant.conversation.model_thread import Loader, ModelThread
 from assistant.conversation.recording import came_to_nothing
 from assistant.conversation.records import Chat, Entry
-from assistant.engine.events import Done, Error, Event, Prefill, Reset, Text
-from assistant.engine.options import GenerateOptions
-from assistant.tui.model_thread import Loader, ModelThread
-from assistant.tui.pace import Pace
-from assistant.tui.reports import (
+from assistant.conversation.reports import (
     LeftOut,
     Loaded,
     LoadFailed,
@@ -30,6 +27,9 @@ from assistant.tui.reports import (
     Seen,
     Stored,
 )
+from assistant.engine.events import Done, Error, Event, Prefill, Reset, Text
+from assistant.engine.options import GenerateOptions
+from assistant.tui.pace import Pace
 from assistant.tui.widgets.lines import Header, StatusLine
 from assistant.tui.widgets.message import MessageView, Notice
 from assistant.tui.widgets.prompt import Prompt

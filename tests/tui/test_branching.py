@@ -187,7 +187,7 @@ async def test_a_reply_that_cannot_be_written_again_is_shown_again(start, databa
     async with app.run_test(size=(80, 30)) as pilot:
         await talked(pilot, "one", "two")
         await until(pilot, lambda: "tokens/s" in state(app))
-        monkeypatch.setattr("assistant.tui.model_thread.see", fail)
+        monkeypatch.setattr("assistant.conversation.model_thread.see", fail)
         await pilot.press("shift+tab", "up", "up", "r")
         await until(pilot, lambda: app.chat.query(Notice))
         await until(pilot, lambda: shown(app) == ["one", "first.", "two", "second."])

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from assistant.conversation.history import History
+from assistant.conversation.model_thread import ModelThread
 from assistant.tui.document import Document
-from assistant.tui.model_thread import ModelThread
 from assistant.tui.widgets.message import MessageView, Notice
 from assistant.tui.widgets.page import Page
 from assistant.tui.widgets.transcript import BOUNDARY, Transcript

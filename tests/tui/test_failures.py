@@ -7,8 +7,8 @@ from collections import deque
 import pytest
 
 from assistant.conversation.history import History
+from assistant.conversation.reports import Problem
 from assistant.engine.events import Error, Event
-from assistant.tui.reports import Problem
 from assistant.tui.widgets.message import Notice
 from assistant.tui.widgets.prompt import Prompt
 from convert.errors import TakebackError
@@ -174,7 +174,7 @@ async def test_a_chat_that_cannot_be_measured_is_still_answered(start, monkeypat
             raise RuntimeError("no")
 
         with monkeypatch.context() as context:
-            context.setattr("assistant.tui.model_thread.see", broken)
+            context.setattr("assistant.conversation.model_thread.see", broken)
             app.chat._model.look(1)
             with pytest.raises(RuntimeError):
                 app.chat._model.show(1, "").result(PATIENCE)

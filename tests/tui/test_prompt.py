@@ -8,10 +8,10 @@ from contextlib import nullcontext
 import pytest
 from textual import events
 
+from assistant.conversation.editor import edit
 from assistant.conversation.history import History
 from assistant.conversation.shelf import NOT_BEGUN
 from assistant.tui.chats import ChatsScreen, Opening
-from assistant.tui.editor import edit
 from assistant.tui.widgets.ask import AskLine
 from assistant.tui.widgets.message import Notice
 from assistant.tui.widgets.prompt import Prompt

@@ -1,4 +1,4 @@
-"""What the screen and the model's thread tell each other, and what both need of a model."""
+"""What a chat and the model's thread tell each other, and what both need of a model."""
 
 from __future__ import annotations
 

@@ -12,12 +12,7 @@ from typing import TypeVar
 
 from assistant.conversation.history import History
 from assistant.conversation.recording import Recording
-from assistant.conversation.sight import Sight, see
-from assistant.conversation.window import fit
-from assistant.engine.events import Done, Error, Event, Reset
-from assistant.engine.message import Message
-from assistant.engine.options import GenerateOptions
-from assistant.tui.reports import (
+from assistant.conversation.reports import (
     LeftOut,
     Loaded,
     LoadFailed,
@@ -31,6 +26,11 @@ from assistant.tui.reports import (
     Seen,
     Stored,
 )
+from assistant.conversation.sight import Sight, see
+from assistant.conversation.window import fit
+from assistant.engine.events import Done, Error, Event, Reset
+from assistant.engine.message import Message
+from assistant.engine.options import GenerateOptions
 from convert.errors import TakebackError
 from convert.progress import Progress
 
