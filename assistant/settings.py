@@ -1,49 +1,121 @@
 """The user's settings: flags > environment > config file > the defaults of whoever uses them.
 
 Each has one name in all three: `max_resets` is `--max-resets`, `TAKEBACK_MAX_RESETS`, and `max_resets = 4` in
-the config file.
+the config file. What is said of it here is what the file is checked by, what `--help` says, and what the screens
+of the chat are made of.
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple
 
+from assistant.described import About, Setting, described
 from convert.errors import TakebackError
 
 ENVIRONMENT_PREFIX = "TAKEBACK_"
-_YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+MODEL, WRITING, TAKING_BACK, SCREEN = "Model", "Writing", "Taking back", "Screen"
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What the user has set; None is what was left to the model or the program."""
 
-    model: str | None = None
-    reset_token: str | None = None
-    system: str | None = None
-    seed: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repeat_penalty: float | None = None
-    dry: float | None = None
-    xtc: float | None = None
-    mirostat: float | None = None
-    max_tokens: int | None = None
-    after_reset: Literal["rewind", "keep", "off"] | None = None
-    reset_bias: float | None = None
-    max_resets: int | None = None
-    hold_back: int | None = None
-    ctx: int | None = None
-    threads: int | None = None
-    gpu_layers: int | None = None
-    plain: bool | None = None
+    model: Annotated[
+        str | None,
+        About("a GGUF file, or a name that takeback models lists", metavar="M", group=MODEL, begins="start"),
+    ] = None
+    ctx: Annotated[
+        int | None, About("the context's length in tokens", 16, 1 << 24, 4096, group=MODEL, begins="start")
+    ] = None
+    threads: Annotated[
+        int | None, About("threads; default: the physical cores", 1, 1024, group=MODEL, begins="start")
+    ] = None
+    gpu_layers: Annotated[
+        int | None,
+        About("layers to put on a GPU; -1: all", -1, 1 << 16, 0, group=MODEL, begins="start"),
+    ] = None
+    reset_token: Annotated[
+        str | None,
+        About(
+            "the reset token's text, if the file does not say it", metavar="T", group=MODEL, begins="start"
+        ),
+    ] = None
+    system: Annotated[
+        str | None, About("the system message", metavar="S", group=WRITING, begins="chat", lines=True)
+    ] = None
+    temperature: Annotated[
+        float | None, About("0 takes the likeliest token", 0, 100, 0.7, metavar="T", group=WRITING)
+    ] = None
+    top_p: Annotated[
+        float | None,
+        About("only the likeliest tokens that together have this chance", 0, 1, 0.9, "P", group=WRITING),
+    ] = None
+    top_k: Annotated[
+        int | None, About("only so many of the likeliest tokens; 0: all", 0, 1 << 24, 40, group=WRITING)
+    ] = None
+    min_p: Annotated[
+        float | None,
+        About("only tokens with this part of the likeliest one's chance", 0, 1, 0.05, "P", group=WRITING),
+    ] = None
+    repeat_penalty: Annotated[
+        float | None, About("lowers what was just said; 1 is none", 1, 10, 1.1, "R", group=WRITING)
+    ] = None
+    dry: Annotated[
+        float | None,
+        About("lowers what would repeat a run of words; 0.8 is usual", 0, 10, 0, "D", group=WRITING),
+    ] = None
+    xtc: Annotated[
+        float | None,
+        About("the chance that the likeliest tokens are left out", 0, 1, 0, "X", group=WRITING),
+    ] = None
+    mirostat: Annotated[
+        float | None,
+        About(
+            "aim at so many bits of surprise a token, in place of top-k, top-p and min-p; 0 is off",
+            0,
+            20,
+            0,
+            "BITS",
+            group=WRITING,
+        ),
+    ] = None
+    seed: Annotated[
+        int | None, About("the same seed gives the same reply", 0, (1 << 32) - 1, group=WRITING)
+    ] = None
+    max_tokens: Annotated[
+        int | None, About("the reply's longest length; default: what fits", 1, 1 << 24, group=WRITING)
+    ] = None
+    after_reset: Annotated[
+        Literal["rewind", "keep", "off"] | None,
+        About(
+            "what the model sees after a reset: not its draft (rewind), or also its draft (keep); off: it never "
+            "takes back. Default: as it was trained",
+            group=TAKING_BACK,
+        ),
+    ] = None
+    reset_bias: Annotated[
+        float | None,
+        About(
+            "added to the reset token's logit; default: as it was calibrated", -30, 30, None, "B", TAKING_BACK
+        ),
+    ] = None
+    max_resets: Annotated[int | None, About("one more ends the reply", 0, 1000, 4, group=TAKING_BACK)] = None
+    hold_back: Annotated[
+        int | None,
+        About(
+            "tokens by which the output lags behind; default: as it was calibrated",
+            0,
+            1024,
+            group=TAKING_BACK,
+        ),
+    ] = None
+    plain: Annotated[
+        bool | None, About("words for events, nothing is redrawn", group=SCREEN, begins="start")
+    ] = None
 
 
-_FIELDS = {field.name: field.type for field in fields(Settings)}
+SETTINGS: Mapping[str, Setting] = described(Settings)
+"""By name, in the order in which they are shown."""
 
 
 def load_settings(
@@ -57,58 +129,53 @@ def load_settings(
     `config` defaults to the user's config file, which need not exist. Raises TakebackError that names the
     variable or the file's key that is wrong. Empty variables count as not set.
     """
-    values: dict[str, Any] = {}
-    for name, value in _read_config(config).items():
-        values[name] = _convert(value, name, f"{config or _config_file()}: {name}")
-    for name in _FIELDS:
-        text = environment.get(ENVIRONMENT_PREFIX + name.upper())
-        if text:
-            values[name] = _convert(text, name, ENVIRONMENT_PREFIX + name.upper())
-    for name in _FIELDS:
+    values = read_config(config)
+    for name, setting in SETTINGS.items():
+        if text := environment.get(variable(name)):
+            values[name] = setting.read(text, variable(name))
         if flags and flags.get(name) is not None:
             values[name] = flags[name]
     return Settings(**values)
 
 
-def _config_file() -> Path:
+def variable(name: str) -> str:
+    """The variable of the environment that holds a setting."""
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def config_path() -> Path:
+    """Where the user's config file is, or would be."""
     from assistant.paths import config_file  # noqa: PLC0415 (platformdirs, needed by no other part of settings)
 
     return config_file()
 
 
-def _read_config(config: Path | None) -> dict[str, Any]:
-    path = config or _config_file()
+def read_config(config: Path | None = None) -> dict[str, Any]:
+    """What the config file sets, checked. Raises TakebackError that names the file, and the key if it is one."""
+    path = config or config_path()
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = parse_config(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise TakebackError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise TakebackError(f"{path}: not valid TOML: {error}") from error
-    unknown = sorted(set(values) - set(_FIELDS))
+    return {name: SETTINGS[name].read(value, f"{path}: {name}") for name, value in values.items()}
+
+
+def parse_config(text: str, path: Path) -> dict[str, Any]:
+    """The keys of a config file's text, all of them known, with values as TOML has them.
+
+    Raises TakebackError that begins with the file's `path`.
+    """
+    import tomllib  # noqa: PLC0415 (slow, and --help needs none of it)
+
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TakebackError(f"{path}: not valid TOML: {error}") from error
+    unknown = sorted(set(values) - set(SETTINGS))
     if unknown:
-        raise TakebackError(f"{path}: no such setting: {unknown[0]}; there is {', '.join(_FIELDS)}")
+        raise TakebackError(f"{path}: no such setting: {unknown[0]}; there is {', '.join(SETTINGS)}")
     return values
-
-
-def _convert(value: object, name: str, where: str) -> Any:  # noqa: ANN401 (one of the fields' types)
-    """Turn a variable's text or a TOML value into the field's type."""
-    kinds = get_args(_FIELDS[name])
-    if bool in kinds:
-        word = str(value).lower()
-        if word not in _YES + _NO:
-            raise TakebackError(f"{where} is {value!r}; it must be true or false")
-        return word in _YES
-    for kind in (int, float):
-        if kind in kinds:
-            try:
-                if isinstance(value, bool):
-                    raise ValueError
-                return kind(str(value))
-            except ValueError:
-                what = "a whole number" if kind is int else "a number"
-                raise TakebackError(f"{where} is {value!r}; it must be {what}") from None
-    if not isinstance(value, str):
-        raise TakebackError(f"{where} is {value!r}; it must be text")
-    return value

@@ -3,9 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from assistant.settings import Settings
+from assistant.settings import SETTINGS, Settings
 from convert.errors import TakebackError
-from convert.reset_token import MAX_BIAS, MAX_HOLD_BACK
 
 AfterReset = Literal["rewind", "keep", "off"]
 AFTER_RESET = ("rewind", "keep", "off")
@@ -21,9 +20,7 @@ class LoadOptions:
     reset_token: str | None = None
 
     def __post_init__(self) -> None:
-        _check("ctx", self.ctx, 16, 1 << 24)
-        _check("threads", self.threads, 1, 1024)
-        _check("gpu-layers", self.gpu_layers, -1, 1 << 16)
+        _check(self)
 
 
 @dataclass(frozen=True)
@@ -59,29 +56,18 @@ class GenerateOptions:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check("seed", self.seed, 0, (1 << 32) - 1)
-        _check("temperature", self.temperature, 0, 100)
-        _check("top-p", self.top_p, 0, 1)
-        _check("min-p", self.min_p, 0, 1)
-        _check("max-tokens", self.max_tokens, 1, 1 << 24)
-        _check("reset-bias", self.reset_bias, -MAX_BIAS, MAX_BIAS)
-        _check("max-resets", self.max_resets, 0, 1_000)
-        _check("hold-back", self.hold_back, 0, MAX_HOLD_BACK)
-        _check("top-k", self.top_k, 0, 1 << 24)
-        _check("repeat-penalty", self.repeat_penalty, 1, 10)
-        _check("dry", self.dry, 0, 10)
-        _check("xtc", self.xtc, 0, 1)
-        _check("mirostat", self.mirostat, 0, 20)
+        _check(self)
         if self.after_reset not in (*AFTER_RESET, None):
             raise TakebackError(f"after-reset is {self.after_reset!r}; it must be one of rewind, keep, off")
         if not all(self.stop):
             raise TakebackError("a stop text is empty; leave it out")
 
 
-def _check(name: str, value: float | None, low: float, high: float) -> None:
-    """Raise TakebackError unless the value is None or from `low` to `high`."""
-    if value is not None and not low <= value <= high:  # NaN is in no range
-        raise TakebackError(f"{name} is {value}; it must be from {low:g} to {high:g}")
+def _check(options: LoadOptions | GenerateOptions) -> None:
+    """Raise TakebackError unless all that are settings are within those's limits."""
+    for field in fields(options):
+        if setting := SETTINGS.get(field.name):
+            setting.check(getattr(options, field.name), field.name.replace("_", "-"))
 
 
 def load_options(settings: Settings) -> LoadOptions:

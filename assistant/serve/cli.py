@@ -4,6 +4,8 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
+from assistant.described import add_flags
+from assistant.settings import SETTINGS
 from convert.errors import TakebackError
 
 _ABOUT = """\
@@ -53,27 +55,16 @@ def add_arguments_serve(parser: argparse.ArgumentParser) -> None:
         "--stream-early", action="store_true", help="streams get text before the reply is done, see below"
     )
     model = parser.add_argument_group("model")
-    model.add_argument("--model", metavar="M", help="a GGUF file, or a name that takeback models lists")
-    model.add_argument("--ctx", type=int, metavar="N", help="the context's length in tokens")
-    model.add_argument("--threads", type=int, metavar="N", help="threads; default: the physical cores")
-    model.add_argument("--gpu-layers", type=int, metavar="N", help="layers to put on a GPU; -1: all")
-    model.add_argument(
-        "--max-tokens",
-        type=int,
-        metavar="N",
-        help="the longest reply, where a request does not say; default: what fits",
-    )
+    names = ("model", "ctx", "threads", "gpu_layers", "max_tokens")
+    longest = "the longest reply, where a request does not say; default: what fits"
+    add_flags(model, *(SETTINGS[name] for name in names), max_tokens=longest)
     resets = parser.add_argument_group("taking back")
-    resets.add_argument(
-        "--reset-token", metavar="T", help="the reset token's text, if the file does not say it"
-    )
-    resets.add_argument(
-        "--after-reset", choices=("rewind", "keep", "off"), help="as in takeback ask; default: as trained"
-    )
-    resets.add_argument("--reset-bias", type=float, metavar="B", help="added to the reset token's logit")
-    resets.add_argument("--max-resets", type=int, metavar="N", help="one more ends the reply; default 4")
-    resets.add_argument(
-        "--hold-back", type=int, metavar="N", help="tokens by which a stream of settled text lags behind"
+    names = ("reset_token", "after_reset", "reset_bias", "max_resets", "hold_back")
+    add_flags(
+        resets,
+        *(SETTINGS[name] for name in names),
+        after_reset="as in takeback ask; default: as trained",
+        hold_back="tokens by which a stream of settled text lags behind",
     )
 
 

@@ -7,19 +7,21 @@ import gc
 import os
 import sys
 
+from assistant.described import add_flags
+from assistant.settings import SETTINGS
 from assistant.usage import UsageError
 
 
 def add_arguments_chat(parser: argparse.ArgumentParser) -> None:
     """The arguments of the chat."""
-    parser.add_argument("--model", metavar="M", help="a GGUF file, or a name that takeback models lists")
-    parser.add_argument("--system", metavar="S", help="begin a new chat with this system message")
+    names = ("model", "system", "reset_token", "ctx", "threads", "gpu_layers")
+    begins = "begin a new chat with this system message"
+    add_flags(parser, *(SETTINGS[name] for name in names), system=begins)
     parser.add_argument(
-        "--reset-token", metavar="T", help="the reset token's text, if the file does not say it"
+        "--show-discarded",
+        action="store_true",
+        help="let drafts that are taken back be looked at, until the chat is left; they are never stored",
     )
-    parser.add_argument("--ctx", type=int, metavar="N", help="the context's length in tokens")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads; default: the physical cores")
-    parser.add_argument("--gpu-layers", type=int, metavar="N", help="layers to put on a GPU; -1: all")
 
 
 def run_chat(args: argparse.Namespace) -> int:
@@ -38,7 +40,9 @@ def run_chat(args: argparse.Namespace) -> int:
     ):
         raise UsageError("the chat needs a terminal; for one reply without one, use: takeback ask TEXT")
     settings = load_settings(vars(args))
-    loading, writing = load_options(settings), generate_options(settings)
+    loading, writing = load_options(settings), generate_options(
+        settings, show_discarded=args.show_discarded
+    )
 
     from assistant.conversation.reports import Model
     from assistant.tui.app import ChatApp
