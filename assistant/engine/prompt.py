@@ -6,9 +6,9 @@ a model has said can become a control token, whatever it looks like.
 """
 
 import re
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -19,19 +19,14 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from assistant.engine.message import Message
+from assistant.engine.placeholders import Part, Placeholders, searched_words
 from assistant.engine.vocabulary import Vocabulary
 from convert.errors import TakebackError
 from convert.untrusted import clean, clean_line
 
 _MAX_RENDERED = 1 << 20
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A piece of the prompt: the template's own text, or the content of the message at `index`."""
-
-    text: str
-    index: int | None = None
+_SEEN_ROLES = ("system", "assistant")
+"""Of the messages in which a template may find the words that it searches for."""
 
 
 class _GenerationTag(Extension):
@@ -68,8 +63,15 @@ class PromptTemplate:
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(str(form))
         try:
             self._template = environment.from_string(source)
+            self._visible = frozenset(filter(self._is_text, searched_words(environment.parse(source))))
         except (jinja2.TemplateError, RecursionError) as error:
             raise TakebackError(f"the model's chat template is not valid: {_line(error)}") from error
+
+    def _is_text(self, word: str) -> bool:
+        """Whether a word is read as text even where control tokens would be read as such."""
+        vocabulary = self._vocabulary
+        ids = vocabulary.tokenize(word, special=True)
+        return not any(map(vocabulary.is_control, ids)) and not any(m in word for m in vocabulary.markers)
 
     def ids(self, messages: Sequence[Message]) -> list[int]:
         """The conversation's ids, up to the start of the next reply.
@@ -81,7 +83,7 @@ class PromptTemplate:
             raise TakebackError("the model's chat template makes nothing of this conversation")
         return ids
 
-    def parts(self, messages: Sequence[Message]) -> list[_Part]:
+    def parts(self, messages: Sequence[Message]) -> list[Part]:
         """The prompt as text, in pieces. A template without system messages gets it in the user's first."""
         try:
             return self._render(messages)
@@ -93,29 +95,29 @@ class PromptTemplate:
             # The merged content is nobody's message: an index that `join` finds no kept ids for.
             return [replace(part, index=-1) if part.index == 0 else _shift(part) for part in shifted]
 
-    def _render(self, messages: Sequence[Message]) -> list[_Part]:
-        nonce = secrets.token_hex(8)
-        edges = [_edges(message.content) for message in messages]
+    def _render(self, messages: Sequence[Message]) -> list[Part]:
+        """The prompt in pieces. What the template may see of replies and of the system message, it sees first.
+
+        Of what the user says it sees nothing: a file or a page in it must not change how the template works.
+        """
+        seen = [self._visible if message.role in _SEEN_ROLES else frozenset() for message in messages]
+        if any(
+            word in message.content for message, words in zip(messages, seen, strict=True) for word in words
+        ):
+            with suppress(TakebackError):  # it may not like what it sees
+                return self._render_with(messages, seen)
+        return self._render_with(messages, [frozenset()] * len(messages))
+
+    def _render_with(self, messages: Sequence[Message], visible: Sequence[frozenset[str]]) -> list[Part]:
+        stand_ins = Placeholders([message.content for message in messages], visible)
         marked = [
-            {"role": message.role, "content": f"{head}\ue000{nonce}.{i}\ue001{tail}"}
-            for i, (message, (head, _, tail)) in enumerate(zip(messages, edges, strict=True))
+            {"role": message.role, "content": text}
+            for message, text in zip(messages, stand_ins.texts, strict=True)
         ]
-        rendered = self._run(marked)
-        parts: list[_Part] = []
-        pieces = re.split(f"\ue000{nonce}\\.([0-9]+)\ue001", rendered)
-        before, rest = pieces[0], iter(pieces[1:])
-        for number, after in zip(rest, rest, strict=True):
-            index = int(number)
-            head, core, tail = edges[index]
-            # White space at the content's edges went through the template, which may have taken it off.
-            head = head if before.endswith(head) else ""
-            tail = tail if after.startswith(tail) else ""
-            parts.append(_Part(before.removesuffix(head)))
-            parts.append(_Part(f"{head}{core}{tail}", index))
-            before = after.removeprefix(tail)
+        parts = stand_ins.parts(self._run(marked))
         if not any(part.index == len(messages) - 1 for part in parts):
             raise TakebackError("the model's chat template leaves out the last message; choose another model")
-        return [part for part in [*parts, _Part(before)] if part.text]
+        return [part for part in parts if part.text]
 
     def _run(self, messages: list[dict[str, str]]) -> str:
         rendered = []
@@ -141,14 +143,14 @@ class PromptTemplate:
             raise TakebackError(message) from error
         return "".join(rendered)
 
-    def join(self, parts: Sequence[_Part], messages: Sequence[Message]) -> list[int]:
+    def join(self, parts: Sequence[Part], messages: Sequence[Message]) -> list[int]:
         """The ids of a rendered prompt: kept ids where a reply has them, else its text read anew."""
         ids: list[int] = []
         for part in parts:
             if part.index is None:
                 ids += self._read(part.text, ids, special=True)
-            elif part.index >= 0 and self._keeps(messages[part.index], part.text):
-                ids += messages[part.index].ids or ()
+            elif part.index >= 0 and (kept := self._kept(messages[part.index], part.text)):
+                ids += kept
             else:
                 ids += self.content(part.text, ids)
         bos = self._vocabulary.bos
@@ -156,17 +158,27 @@ class PromptTemplate:
             ids.insert(0, bos)
         return ids
 
-    def _keeps(self, message: Message, text: str) -> bool:
-        """Whether the message's ids still say its text, in this vocabulary, and are text to the last."""
+    def _kept(self, message: Message, text: str) -> tuple[int, ...]:
+        """The message's ids that say this text, all of them or the last ones; none if they do not.
+
+        The last ones are all that is left of a reply whose reasoning a template takes out.
+        """
         if not message.ids or message.vocab_sha256 != self._vocab_sha256:
-            return False
+            return ()
         vocabulary = self._vocabulary
         if not all(
             0 <= token < vocabulary.size and not vocabulary.is_control(token) for token in message.ids
         ):
-            return False  # a model can write a control token, of which the text has no trace
-        said = b"".join(map(vocabulary.piece, message.ids)).decode("utf-8", "replace")
-        return clean(said) == text
+            return ()  # a model can write a control token, of which the text has no trace
+        pieces = list(map(vocabulary.piece, message.ids))
+        if clean(b"".join(pieces).decode("utf-8", "replace")) == text:
+            return message.ids
+        start, size = len(pieces), len(text.encode("utf-8", "replace"))
+        while start and size > 0:
+            start -= 1
+            size -= len(pieces[start])
+        said = b"".join(pieces[start:]).decode("utf-8", "replace")
+        return message.ids[start:] if said == text else ()
 
     def content(self, text: str, before: Sequence[int]) -> list[int]:
         """The ids of text that is not the template's, after the ids `before`: none is a control token."""
@@ -205,14 +217,7 @@ class PromptTemplate:
         return vocabulary.tokenize(text, special=special)
 
 
-def _edges(text: str) -> tuple[str, str, str]:
-    """The white space that text begins with, what is between, and the white space that it ends with."""
-    body = text.lstrip()
-    core = body.rstrip()
-    return text[: len(text) - len(body)], core, body[len(core) :]
-
-
-def _shift(part: _Part) -> _Part:
+def _shift(part: Part) -> Part:
     """The part of a conversation whose system message was merged away, counted with it."""
     return part if part.index is None else replace(part, index=part.index + 1)
 

@@ -24,6 +24,11 @@ TEMPLATES = {
     "{% endfor %}<start_of_turn>model\n",
     "nothing between": "{% for m in messages %}{{ m.content }}{% endfor %}",
     "markers": "{% for m in messages %}<|channel|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endfor %}",
+    "Qwen 3": "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if '</think>' in m.content %}"
+    "{{ m.content.split('</think>')[-1].lstrip('\\n') }}{% else %}{{ m.content.replace('<tool_call>', '') }}{% endif %}"
+    "<|im_end|>\n{% endfor %}",
+    "searches all": "{% for m in messages %}<s>{{ m.content.split('<|im_end|>')[0].replace('[RESET]', '') }}"
+    "{% if '</s>' in m.content or m.content.startswith('<unk>') %}<s>{% endif %}{% endfor %}",
     "twice": "<s>{% for m in messages %}{{ m.content }}|{{ m.content }}</s>{% endfor %}",
 }
 TRICKS = (
