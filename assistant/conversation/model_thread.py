@@ -49,7 +49,7 @@ class ModelThread:
     def __init__(
         self, load: Loader, report: Callable[[Report], None], options: GenerateOptions | None = None
     ) -> None:
-        self._options = options
+        self.options = options  # of replies to come; any thread may set others
         self._load = load
         self._report = report
         self._requests: queue.SimpleQueue[Request | Callable[[Model], None] | None] = queue.SimpleQueue()
@@ -193,10 +193,10 @@ class ModelThread:
             instead_of=request.instead_of,
             beginning=request.beginning,
         )
-        options = replace(self._options or GenerateOptions(), prefill=request.beginning)
+        options = replace(self.options or GenerateOptions(), prefill=request.beginning)
         try:
             self._report_place(request, recording.entry)
-            for event in model.generate(messages, options if request.beginning else self._options):
+            for event in model.generate(messages, options if request.beginning else self.options):
                 if self._closing.is_set() or request.cancelled.is_set():
                     model.cancel()  # again: it may have come before this reply began
                 # The screen first: it should not wait for the disk.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 
@@ -14,9 +13,16 @@ from assistant.usage import UsageError
 
 def add_arguments_chat(parser: argparse.ArgumentParser) -> None:
     """The arguments of the chat."""
-    names = ("model", "system", "reset_token", "ctx", "threads", "gpu_layers")
+    names = ("model", "system", "reset_token", "ctx", "threads", "gpu_layers", "plain")
     begins = "begin a new chat with this system message"
-    add_flags(parser, *(SETTINGS[name] for name in names), system=begins)
+    plain = "the chat line by line, for screen readers, simple terminals and pipes: words for events, nothing redrawn"
+    add_flags(parser, *(SETTINGS[name] for name in names), system=begins, plain=plain)
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="with --plain: read each paragraph at once, not when the reply is done. What was read cannot be "
+        "unsaid: if the model takes it back, a line says so",
+    )
     parser.add_argument(
         "--show-discarded",
         action="store_true",
@@ -34,36 +40,36 @@ def run_chat(args: argparse.Namespace) -> int:
     from assistant.paths import database
     from assistant.settings import load_settings
 
-    if (
-        not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
-        or os.environ.get("TERM") == "dumb"
-    ):
-        raise UsageError("the chat needs a terminal; for one reply without one, use: takeback ask TEXT")
     settings = load_settings(vars(args))
-    loading, writing = load_options(settings), generate_options(
-        settings, show_discarded=args.show_discarded
-    )
+    terminal = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    dumb = terminal and os.environ.get("TERM") == "dumb"
+    if settings.plain or dumb:
+        from assistant.plain.cli import run_plain
 
-    from assistant.conversation.reports import Model
+        why = (
+            ""
+            if settings.plain
+            else "This terminal says that it is dumb (TERM), so here is the chat line by line"
+        )
+        return run_plain(
+            settings,
+            stream=args.stream,
+            begin_new=args.system is not None,
+            show_discarded=args.show_discarded,
+            why=why,
+        )
+    if not terminal:
+        raise UsageError(
+            "the chat needs a terminal; without one, use: takeback --plain, or for one reply: takeback ask TEXT"
+        )
+    loading, writing = load_options(settings), generate_options(settings, show_discarded=args.show_discarded)
+
+    from assistant.loading import loader
     from assistant.tui.app import ChatApp
-    from convert.progress import Progress
-
-    def load(progress: Progress) -> Model:
-        from assistant.models.library import resolve
-
-        path = resolve(settings.model, progress)
-        progress("loading the model", 0, 0)
-        from assistant.engine.session import Session
-
-        session = Session.open(path, loading, progress)
-        # All modules are loaded now, and no reply has begun. Left out of the garbage collector's full
-        # passes, what there is no longer makes the screen stand still for 70 ms each second of a reply.
-        gc.freeze()
-        return session
 
     name = os.path.basename(settings.model) if settings.model else "default model"  # noqa: PTH119 - it may be a name
     app = ChatApp(
-        load,
+        loader(settings.model, loading),
         database(),
         system=args.system or settings.system,
         model_name=name,

@@ -67,7 +67,8 @@ def test_without_a_terminal_the_command_says_what_to_do_instead(tmp_path: Path) 
     )  # fmt: skip
     assert ended.returncode == 2
     assert ended.stderr.strip() == (
-        "takeback: error: the chat needs a terminal; for one reply without one, use: takeback ask TEXT"
+        "takeback: error: the chat needs a terminal; without one, use: takeback --plain, "
+        "or for one reply: takeback ask TEXT"
     )
 
 

@@ -1,0 +1,217 @@
+"""One chat at a time in a line terminal: where it stands, and how a reply to it is waited for."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+
+from assistant.conversation.export import REMARKS
+from assistant.conversation.history import History
+from assistant.conversation.model_thread import Loader, ModelThread
+from assistant.conversation.records import CUT_OFF, Chat
+from assistant.conversation.reports import (
+    LeftOut,
+    Loaded,
+    LoadFailed,
+    Loading,
+    Problem,
+    Recorded,
+    Replied,
+    Report,
+    Request,
+    Seen,
+)
+from assistant.engine.events import Done, Error, Event
+from assistant.engine.options import GenerateOptions
+from assistant.plain.lines import Lines
+from assistant.plain.voice import Voice
+from convert.errors import TakebackError
+from convert.untrusted import clean_line
+
+SECONDS_OF_SILENCE = 20.0
+"""After so long a reply that is being written is said to be so, and then again."""
+SECONDS_TO_END = 5.0
+"""How long the end waits for the model to stop and its reply to be stored."""
+NEARLY_FULL = 0.75
+"""The part of the context from which on it is told how full it is."""
+
+
+@dataclass
+class Talk:
+    """What the commands of the line mode work on."""
+
+    history: History
+    load: Callable[[str | None], Loader]
+    """Gives what loads the model of this name, or the default one."""
+    model_name: str | None
+    options: GenerateOptions
+    lines: Lines
+    system: str | None = None
+    """For chats that are begun here."""
+    stream: bool = False
+    chat: int | None = None
+    editing: int | None = None
+    """The message of the user that is being said anew."""
+    deleted: list[Chat] = field(default_factory=list)
+    """The chats that can be brought back, the last one deleted at the end."""
+    failed: bool = False
+    """Whether a reply or a command failed."""
+    ended: bool = False
+    """Whether the user wants to leave."""
+
+    def __post_init__(self) -> None:
+        self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._loaded: bool | None = None
+        self._meter = (0, 0)
+        self.model = self._start()
+
+    # The model
+
+    def _start(self) -> ModelThread:
+        reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._reports, self._loaded, self._step = reports, None, ""
+        model = ModelThread(self.load(self.model_name), reports.put, self.options)
+        model.start(self.history)
+        return model
+
+    def change(self, *, name: str | None = None, options: GenerateOptions | None = None) -> None:
+        """Go on with another model."""
+        self.close()
+        self.model_name, self.options = name or self.model_name, options or self.options
+        self.model = self._start()
+
+    def close(self) -> bool:
+        """End the model; whether its thread has ended."""
+        return self.model.close(SECONDS_TO_END)
+
+    def await_model(self) -> bool:
+        """Wait until the model is loaded, and say what it is doing; whether there is one."""
+        while self._loaded is None:
+            self._take(self._reports.get())
+        return self._loaded
+
+    def look_around(self) -> None:
+        """Say what was reported meanwhile."""
+        with suppress(queue.Empty):
+            while True:
+                self._take(self._reports.get_nowait())
+
+    # Replies
+
+    def reply(self, request: Request) -> None:
+        """Have a reply written and stored, and write it. Ctrl-C stops it; what was shown of it is kept."""
+        voice = Voice(sys.stdout, stream=self.stream, beginning=request.beginning)
+        with self._stopping(request):
+            self.model.submit(request)
+            said_at = time.monotonic()
+            for report in self._until_recorded(request):
+                if report is None:
+                    if time.monotonic() - said_at >= SECONDS_OF_SILENCE and self._loaded:
+                        self.note(
+                            f"Still writing: {self._progress(voice)}. Ctrl-C stops it and keeps what is settled"
+                        )
+                        said_at = time.monotonic()
+                elif isinstance(report, Replied) and report.request is request:
+                    self._say(voice, report.event)
+                else:
+                    self._take(report)
+
+    def _until_recorded(self, request: Request) -> Iterator[Report | None]:
+        """The reports until a request is over in the store as well; None now and then, where there is none."""
+        while True:
+            try:
+                report = self._reports.get(timeout=1.0)
+            except queue.Empty:
+                if request.cancelled.is_set() and self._loaded is None:
+                    self.note("The model is still loading. Your message is stored; /again asks for a reply")
+                    return
+                yield None
+                continue
+            if isinstance(report, Recorded) and report.request is request:
+                return
+            yield report
+
+    def _progress(self, voice: Voice) -> str:
+        return f"about {voice.waiting // 6 + self.model.held} words, not shown yet"
+
+    def _say(self, voice: Voice, event: Event) -> None:
+        voice.take(event)
+        if isinstance(event, Error):
+            self.problem(event.message)
+        elif isinstance(event, Done):
+            self._remark(event, voice.shown_resets)
+
+    def _remark(self, done: Done, shown_resets: int) -> None:
+        """Say in words what a reader should know of a reply that is over."""
+        if done.reason == "reset_limit":
+            drafts = "its draft" if done.resets == 1 else f"all {done.resets} drafts"
+            self.note(f"The assistant took back {drafts} and has no answer. Nothing was sent anywhere")
+            return
+        if unseen := done.resets - shown_resets:
+            self.note(f"{unseen} draft{'s' * (unseen > 1)} taken back before any of it was shown")
+        if remark := REMARKS.get(done.reason):
+            self.note(remark + "; /continue goes on with it" * (done.reason in CUT_OFF and bool(done.text)))
+
+    def _take(self, report: Report) -> None:
+        """Say what was reported beside a reply."""
+        match report:
+            case Loading(what, _) if what != self._step:
+                self._step = what
+                self.note(f"{what[:1].upper()}{what[1:]}")
+            case Loaded(info):
+                self._loaded = True
+                takes_back = "it takes back" if info.contract is not None else "it cannot take back"
+                note = f"; {info.note}" if info.note else ""
+                self.note(
+                    f"The model is {clean_line(info.name)}: {takes_back} what goes wrong{clean_line(note)}"
+                )
+            case LoadFailed():
+                self._loaded = False  # every request says why
+            case LeftOut(messages):
+                what = "the first message" if messages == 1 else f"the first {messages} messages"
+                self.note(f"The model no longer sees {what}: the context is full. /prompt shows what it sees")
+            case Seen(chat, tokens, context, _) if chat == self.chat:
+                if tokens > context * NEARLY_FULL and self._meter != (tokens, context):
+                    self.note(f"{tokens:,} of {context:,} tokens of the context are used")
+                self._meter = (tokens, context)
+            case Problem(message):
+                self.problem(message)
+
+    @contextmanager
+    def _stopping(self, request: Request) -> Iterator[None]:
+        """Have Ctrl-C stop the reply, and a second one leave the program."""
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            if request.cancelled.is_set():
+                raise KeyboardInterrupt
+            self.model.cancel(request)
+
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    # Words
+
+    def say(self, text: str) -> None:
+        """Write what was asked for. It must be clean."""
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Write a remark of the program's own, in brackets."""
+        with suppress(OSError):
+            sys.stderr.write(f"[{clean_line(text)}]\n")
+            sys.stderr.flush()
+
+    def problem(self, error: str | TakebackError) -> None:
+        """Say that something could not be done."""
+        self.failed = True
+        self.note(str(error))
