@@ -54,13 +54,13 @@ class History(Shelf):
 
     # Writing
 
-    def new_chat(self, first: str, system: str | None = None) -> tuple[int, int]:
+    def new_chat(self, first: str, system: str | None = None, chosen: str | None = None) -> tuple[int, int]:
         """Begin a chat with what the user says first, and return the ids of the chat and of that message."""
         title = clean_line(first)[:TITLE_LENGTH] or "Untitled"
         now = time.time()
         with self._change():
-            sql = "INSERT INTO chats (title, system, created, updated) VALUES (?, ?, ?, ?)"
-            chat = new_id(self._database.execute(sql, (title, system, now, now)))
+            sql = "INSERT INTO chats (title, system, chosen, created, updated) VALUES (?, ?, ?, ?, ?)"
+            chat = new_id(self._database.execute(sql, (title, system, chosen, now, now)))
             message = self._say(chat, first, now)
         return chat, message
 
@@ -158,6 +158,11 @@ class History(Shelf):
                 self._rebuild_index()
             self._wipe()
 
+    def mend(self) -> None:
+        """Mark the replies of programs that were killed while they wrote them as unfinished."""
+        with self._use():
+            self._mend()
+
     # Reading
 
     def entries(self, chat: int, *, before: int | None = None, limit: int = -1) -> list[Entry]:
@@ -222,7 +227,8 @@ class History(Shelf):
     def _mend(self) -> None:
         """Mark the replies of dead writers as unfinished, and empty the log that they may have left."""
         live = self._database.execute("SELECT message, writer, body FROM live").fetchall()
-        left = [row for row in live if not is_alive(self.path.parent / "writers", row["writer"])]
+        folder, own = self.path.parent / "writers", self._writer.name
+        left = [row for row in live if row["writer"] != own and not is_alive(folder, row["writer"])]
         if not left and live:
             return  # another process writes a reply at this moment
         if left:

@@ -10,13 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
+from assistant.conversation.chosen import of_text, options_with
 from assistant.conversation.history import History
 from assistant.conversation.recording import Recording
 from assistant.conversation.reports import (
     LeftOut,
-    Loaded,
-    LoadFailed,
-    Loading,
     Model,
     Problem,
     Recorded,
@@ -27,20 +25,20 @@ from assistant.conversation.reports import (
     Stored,
 )
 from assistant.conversation.sight import Sight, see
+from assistant.conversation.slot import Loader, Slot, line_of
 from assistant.conversation.window import fit
+from assistant.described import Value
 from assistant.engine.events import Done, Error, Event, Reset
 from assistant.engine.message import Message
 from assistant.engine.options import GenerateOptions
 from convert.errors import TakebackError
-from convert.progress import Progress
+
+__all__ = ["Loader", "ModelThread", "Shown"]
 
 T = TypeVar("T")
 
 Shown = tuple[Sight, list[tuple[str, bool]], int]
 """What the model sees, the prompt in pieces (with whether each is the template's own), and the context's tokens."""
-
-Loader = Callable[[Progress], Model]
-"""Loads a model, and builds it first where that is needed. Raises TakebackError."""
 
 
 class ModelThread:
@@ -50,13 +48,12 @@ class ModelThread:
         self, load: Loader, report: Callable[[Report], None], options: GenerateOptions | None = None
     ) -> None:
         self.options = options  # of replies to come; any thread may set others
-        self._load = load
+        self._slot = Slot(load, report)
         self._report = report
-        self._requests: queue.SimpleQueue[Request | Callable[[Model], None] | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Request | Callable[[], None] | None] = queue.SimpleQueue()
         self._history: History | None = None
-        self._model: Model | None = None
         self._first_seen: dict[int, int | None] = {}
-        self._step: tuple[str, int] | None = None
+        self._recorded: Request | None = None
         self._closing = threading.Event()
         # A thread that is stuck in a long load must not keep the program from ending.
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -66,6 +63,21 @@ class ModelThread:
         self._history = history
         self._thread.start()
 
+    def by_name(self, first: str, named: Callable[[str], Loader]) -> None:
+        """Let models be loaded by name; `first` is the name of the one that the thread begins with.
+
+        For before `start`.
+        """
+        self._slot.first, self._slot.named = first, named
+
+    def own_name(self, name: str | None) -> str | None:
+        """A model's name as `Loaded` and `LoadFailed` have it: None for the first one."""
+        return self._slot.own_name(name)
+
+    def take(self, name: str | None) -> None:
+        """Load another model in the place of the one that is loaded, once the requests before are done."""
+        self._requests.put(lambda: self._slot.take(name))
+
     def submit(self, request: Request) -> None:
         """Ask for a reply; it is written once those before it are done."""
         self._requests.put(request)
@@ -74,10 +86,10 @@ class ModelThread:
         """Have something asked of the model, once the requests before it are done."""
         asked: Future[T] = Future()
 
-        def answer(model: Model) -> None:
+        def answer() -> None:
             if asked.set_running_or_notify_cancel():
                 try:
-                    asked.set_result(question(model))
+                    asked.set_result(question(self._slot.loaded()))
                 except Exception as error:
                     asked.set_exception(error)
 
@@ -87,9 +99,9 @@ class ModelThread:
     def look(self, chat: int) -> None:
         """Report what the model sees of a chat, if that can be told."""
 
-        def answer(model: Model) -> None:
+        def answer() -> None:
             with suppress(Exception):  # whatever it is: nobody waits for it, and the thread must live on
-                self._look(model, chat)
+                self._look(self._slot.loaded(), chat)
 
         self._requests.put(answer)
 
@@ -119,59 +131,48 @@ class ModelThread:
     @property
     def held(self) -> int:
         """How many tokens are written and held back."""
-        return 0 if self._model is None else self._model.held
+        model = self._slot.model
+        return 0 if model is None else model.held
 
     def cancel(self, request: Request) -> None:
         """End a request, whether it is being written or waits."""
         request.cancelled.set()
-        if self._model is not None:
-            self._model.cancel()
+        self._cancel()
 
     def close(self, seconds: float) -> bool:
         """End the thread; what was shown of a reply is stored. Whether it ended within so many seconds."""
         self._closing.set()
         self._requests.put(None)
-        if self._model is not None:
-            self._model.cancel()
+        self._cancel()
         if self._thread.ident is not None:
             self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        self._slot.take(None)
         try:
-            self._model = model = self._load(self._progress)
-        except Exception as error:  # whatever it is: a thread that dies in silence would be waited for
-            self._report(LoadFailed(line := _line(error)))
-            for request in self._waiting(None):
-                self._report(Replied(request, Error(line)))
-                self._report(Recorded(request))
-            return
-        try:
-            self._report(Loaded(model.info))
-            for request in self._waiting(model):
+            for request in self._waiting():
                 try:
-                    self._answer(model, request)
+                    self._answer(request)
                 except Exception as error:
-                    self._report(Replied(request, Error(_line(error))))
-                self._report(Recorded(request))
+                    self._report(Replied(request, Error(line_of(error))))
+                self._report_recorded(request)
         finally:
-            model.close()
+            self._slot.free()
 
-    def _waiting(self, model: Model | None) -> Iterator[Request]:
+    def _waiting(self) -> Iterator[Request]:
         """The requests as they come, until the thread is to end. What is asked between them is answered here."""
         while (request := self._requests.get()) is not None and not self._closing.is_set():
             if isinstance(request, Request):
                 yield request
-            elif model is not None:  # nobody asks without a model
-                request(model)
+            else:
+                request()
 
-    def _progress(self, what: str, done: int, total: int) -> None:
-        """Report how far the load is, once for each per cent: it may be told a thousand times a second."""
-        if (step := (what, done * 100 // total if total > 0 else -1)) != self._step:
-            self._step = step
-            self._report(Loading(*step))
+    def _cancel(self) -> None:
+        if (model := self._slot.model) is not None:
+            model.cancel()
 
-    def _answer(self, model: Model, request: Request) -> None:
+    def _answer(self, request: Request) -> None:
         def send(event: Event) -> None:
             self._report(Replied(request, event))
 
@@ -179,6 +180,7 @@ class ModelThread:
             send(_cancelled())
             return
         try:
+            model, chosen = self._chosen(request.chat)
             messages = self._messages(model, request)
         except TakebackError as error:
             send(Error(str(error)))
@@ -193,19 +195,37 @@ class ModelThread:
             instead_of=request.instead_of,
             beginning=request.beginning,
         )
-        options = replace(self.options or GenerateOptions(), prefill=request.beginning)
+        options = options_with(self.options, chosen)
+        if request.beginning:
+            options = replace(options or GenerateOptions(), prefill=request.beginning)
         try:
             self._report_place(request, recording.entry)
-            for event in model.generate(messages, options if request.beginning else self.options):
+            for event in model.generate(messages, options):
                 if self._closing.is_set() or request.cancelled.is_set():
                     model.cancel()  # again: it may have come before this reply began
                 # The screen first: it should not wait for the disk.
                 send(event)
                 recording.feed(event)
+                if isinstance(event, Done | Error):
+                    self._report_recorded(request)  # at once: what follows is only for the next turn
                 if isinstance(event, Reset):
                     request.beginning = ""  # it is taken back as well, and this thread keeps the request
         finally:
             recording.end()
+
+    def _chosen(self, chat: int) -> tuple[Model, dict[str, Value]]:
+        """The model of a chat, loaded, and what was chosen for its replies."""
+        assert self._history is not None
+        stored = self._history.chat(chat)
+        chosen = of_text(stored.chosen) if stored else {}
+        name = chosen.get("model")
+        return self._slot.have(name if isinstance(name, str) else None), chosen
+
+    def _report_recorded(self, request: Request) -> None:
+        """Say once that a request is over in the store as well."""
+        if self._recorded is not request:
+            self._recorded = request
+            self._report(Recorded(request))
 
     def _report_place(self, request: Request, entry: int | None) -> None:
         """Say where the reply is stored. One that goes on with another will be a version less: it replaces it."""
@@ -247,15 +267,6 @@ class ModelThread:
         if not pending:
             self._report(Seen(chat, sight.tokens, context, sight.first))
         return sight
-
-
-def _line(error: Exception) -> str:
-    """What went wrong, in one line for the user."""
-    if isinstance(error, TakebackError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "there is not enough memory for the model; close other programs, or ask for less with --ctx"
-    return f"the model does not work: {type(error).__name__}: {error}; try another one with --model"
 
 
 def _cancelled() -> Done:

@@ -17,6 +17,8 @@ class Chat:
     system: str | None
     created: float
     updated: float
+    chosen: str | None = None
+    """What was chosen for it, as `conversation.chosen` reads it."""
 
 
 @dataclass(frozen=True)

@@ -75,16 +75,18 @@ class Loading:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The model is ready."""
+    """The model is ready; `name` is None for the one that the program began with."""
 
     info: Info
+    name: str | None = None
 
 
 @dataclass(frozen=True)
 class LoadFailed:
-    """There will be no model; one line for the user."""
+    """There is no model; one line for the user."""
 
     message: str
+    name: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ _PADDING = bytes(4096)
 of its own. SQLite leaves copies of rows behind when it splits a shared page, and overwrites a row's own pages
 with zeros when they are freed: so the text must never lie in the shared part."""
 
-CHAT = "SELECT id, title, system, created, updated FROM chats"
+CHAT = "SELECT id, title, system, created, updated, chosen FROM chats"
 
 _PLACE = "twin.chat = messages.chat AND twin.parent IS messages.parent AND twin.role = messages.role"
 ENTRY = f"""SELECT id, chat, role, state, reason, resets, shown_resets, created, vocab_sha256, ids,
@@ -25,7 +25,7 @@ ENTRY = f"""SELECT id, chat, role, state, reason, resets, shown_resets, created,
 
 def as_chat(row: sqlite3.Row) -> Chat:
     """A row of `CHAT`."""
-    return Chat(row["id"], row["title"], row["system"], row["created"], row["updated"])
+    return Chat(row["id"], row["title"], row["system"], row["created"], row["updated"], row["chosen"])
 
 
 def as_hit(row: sqlite3.Row) -> Hit:

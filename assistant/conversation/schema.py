@@ -79,7 +79,12 @@ CREATE TRIGGER unsent_deleted AFTER DELETE ON chats BEGIN
 END;
 """
 
-STEPS = (_FIRST, _BRANCHES)
+_CHOSEN = """
+-- What was chosen for a chat, as JSON by name of the setting; its system message has a column of its own.
+ALTER TABLE chats ADD COLUMN chosen TEXT;
+"""
+
+STEPS = (_FIRST, _BRANCHES, _CHOSEN)
 """Each brings a file from the version of its number to the next; a new file is of version 0."""
 
 VERSION = len(STEPS)

@@ -81,7 +81,7 @@ class Shelf:
             return []
         sql = """SELECT search.rowid AS message, messages.role,
             snippet(search, 0, '[', ']', '…', 12) AS excerpt,
-            chats.id, chats.title, chats.system, chats.created, chats.updated
+            chats.id, chats.title, chats.system, chats.created, chats.updated, chats.chosen
             FROM search JOIN messages ON messages.id = search.rowid JOIN chats ON chats.id = messages.chat
             WHERE search MATCH ? AND chats.deleted IS NULL ORDER BY search.rank LIMIT ?"""
         with self._use():
@@ -102,6 +102,14 @@ class Shelf:
         with self._change():
             sql = "UPDATE chats SET title = coalesce(nullif(?, ''), title) WHERE id = ?"
             self._database.execute(sql, (clean_line(title)[:TITLE_LENGTH], chat))
+
+    def set_up(self, chat: int, system: str | None, chosen: str | None) -> None:
+        """Give a chat another system message, and what else was chosen for it, for the replies to come."""
+        with self._change():
+            system = None if system is None else storable(system)
+            self._database.execute(
+                "UPDATE chats SET system = ?, chosen = ? WHERE id = ?", (system, chosen, chat)
+            )
 
     def hide(self, chat: int) -> None:
         """Delete a chat so that `bring_back` still can undo it, until this store is closed."""
