@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from assistant.engine.libllama import Context, Logits
+from assistant.engine.libllama import Logits
+from assistant.engine.strand import Strand
 from assistant.engine.threads import Pace
 
 _MOST_MARKS, _MOST_BYTES = 8, 64 << 20
@@ -13,7 +14,7 @@ _MOST_MARKS, _MOST_BYTES = 8, 64 << 20
 class Memory:
     """A context together with the ids it holds, in order, from position 0."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Strand) -> None:
         self._context = context
         self._ids: list[int] = []
         self._marks: list[tuple[int, bytearray]] = []  # lengths, and there the state that cannot be truncated
@@ -40,6 +41,7 @@ class Memory:
 
         At least the last is left to read, since the memory has no logits.
         """
+        self._pace.begin()
         common = 0
         for held, wanted in zip(self._ids, ids[:-1], strict=False):
             if held != wanted:
