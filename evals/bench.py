@@ -1,7 +1,7 @@
 """The scripts of evals/speed/, run one after the other, and their figures in one table.
 
 Each script has `measure(model, *, threads=None)`, which returns a dictionary with `ratio`, `target`, the
-figures that the ratio comes from, and perhaps `rows`, a list of such figures. One in `APART` is given no model.
+figures that the ratio comes from, and perhaps `rows`, a list of such figures. One in `WITHOUT_MODEL` needs none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from convert.progress import Progress, silent
 from evals import speed
 
 APART = frozenset({"convert"})
-"""Measurements that need no model and write gigabytes: they are made only where they are asked for by name."""
+"""Measurements that write gigabytes: they are made only where they are asked for by name."""
+
+WITHOUT_MODEL = APART | {"help", "pauses"}
+"""Measurements that need no model."""
 
 
 def scripts() -> dict[str, str]:
@@ -33,7 +36,7 @@ def scripts() -> dict[str, str]:
 def measure(
     names: Iterable[str], model: Path | None, threads: int | None, progress: Progress = silent
 ) -> dict[str, dict[str, Any]]:
-    """What each of these measurements found, by name; `model` is None where all are in `APART`.
+    """What each of these measurements found, by name; `model` is None where all are in `WITHOUT_MODEL`.
 
     Raises:
         TakebackError: the model cannot be loaded, or fails.

@@ -128,7 +128,7 @@ def run_bench(args: argparse.Namespace) -> int:
         raise UsageError(f"--only: no measurement '{unknown[0]}'; there is {', '.join(known)}")
     progress = ProgressLine()
     try:
-        model = None if bench.APART.issuperset(names) else resolve(args.model, progress)
+        model = None if bench.WITHOUT_MODEL.issuperset(names) else resolve(args.model, progress)
         found = bench.measure(names, model, args.threads, progress)
     finally:
         progress.finish()
