@@ -19,12 +19,13 @@ import numpy.typing as npt
 from llama_cpp import llama_cpp as c
 
 from assistant.engine.cancelled import Cancelled
+from assistant.engine.model_file import ModelFile
+from assistant.engine.strand import Strand
 from convert.errors import TakebackError
 from convert.progress import Progress
 
 Logits = npt.NDArray[np.float32]
 
-_PARTIAL_STATE = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: what cannot be truncated, without the plain KV cache
 _ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR; a warning says nothing of why a call failed
 _ABORTED, _NO_SLOT = 2, 1
 
@@ -71,6 +72,7 @@ class Model:
                 stopped.append(error)
             return not stopped
 
+        self.file = ModelFile(path)
         callback = c.llama_progress_callback(loaded)
         params.progress_callback = callback
         handle = c.llama_model_load_from_file(os.fsencode(path), params)
@@ -99,36 +101,44 @@ class Model:
         return source.decode("utf-8", "replace") if source else None
 
 
-class Context:
-    """One sequence's memory and logits. Not thread-safe but for `cancel`.
+class Context(Strand):
+    """A context with one sequence of its own; or, if `sequences` is more than one, theirs to share.
 
-    Positions are counted from 0 without holes: the memory always holds positions 0 to n-1.
+    Not thread-safe but for `cancel`.
     """
 
     def __init__(
-        self, model: Model, *, n_ctx: int, threads: int, chunk: int = 256, swa_full: bool = False
+        self,
+        model: Model,
+        *,
+        n_ctx: int,
+        threads: int,
+        chunk: int = 256,
+        swa_full: bool = False,
+        sequences: int = 1,
     ) -> None:
-        """`swa_full` keeps all positions of a sliding window: more memory, and any place to go back to."""
+        """`n_ctx` is each sequence's, in tokens. `chunk` is the most tokens that a decode takes, of all.
+
+        `swa_full` keeps all positions of a sliding window: more memory, and any place to go back to.
+        """
         _log.clear()
-        self.model = model  # also keeps it alive for as long as the context
-        self.chunk = chunk
-        """The most tokens that one `decode` takes."""
         params = c.llama_context_default_params()
-        params.n_ctx = n_ctx
+        params.n_ctx = n_ctx * sequences
         params.n_batch = params.n_ubatch = chunk
-        params.n_seq_max = 1
+        params.n_seq_max = sequences
+        params.kv_unified = False  # each sequence has cells of its own: what the others do moves none of them
         params.n_threads = params.n_threads_batch = threads
         self.swa_full = params.swa_full = swa_full
         params.no_perf = True
         handle = c.llama_init_from_model(model.handle, params)
         if not handle:
+            several = f"{sequences} times " if sequences > 1 else ""
             raise TakebackError(
-                f"not enough memory for a context of {n_ctx:,} tokens{last_error()}; lower --ctx"
+                f"not enough memory for a context of {several}{n_ctx:,} tokens{last_error()}; lower --ctx"
             )
-        self.handle: Any = handle
-        self.free = weakref.finalize(self, c.llama_free, handle)
-        self.memory: Any = c.llama_get_memory(handle)
-        self.length: int = c.llama_n_ctx_seq(handle)
+        super().__init__(model, handle, 0)
+        self.chunk = chunk
+        self._finalizer = weakref.finalize(self, c.llama_free, handle)
         self.threads = threads
         self._logits: tuple[int, Logits] = (0, np.empty(0, np.float32))
         # The abort callback is C's strlen on this byte: "" lets llama.cpp go on, "\1" stops it after the
@@ -136,6 +146,10 @@ class Context:
         self._stop = ctypes.create_string_buffer(2)
         self._strlen = ctypes.cast(_c_library().strlen, c.ggml_abort_callback)
         c.llama_set_abort_callback(handle, self._strlen, ctypes.cast(self._stop, ctypes.c_void_p))
+
+    def free(self) -> None:
+        """Free it."""
+        self._finalizer()
 
     def cancel(self) -> None:
         """Stop the decode that runs, or else the next one. From any thread."""
@@ -150,27 +164,36 @@ class Context:
         """Let decodes run again."""
         self._stop[0] = b"\x00"
 
-    def set_threads(self, threads: int) -> None:
-        """Use this many threads for single tokens. Chunks of a prompt keep all: they never lose by it."""
-        c.llama_set_n_threads(self.handle, threads, self.threads)
+    def set_threads(self, threads: int, several: int | None = None) -> None:
+        """Use this many threads for single tokens, and as many as `several` for more than one at a time.
+
+        Chunks of a prompt should have all, as without `several`: they never lose by it.
+        """
+        c.llama_set_n_threads(self.handle, threads, several or self.threads)
 
     def decode(self, ids: Sequence[int], *, every: bool = False) -> None:
-        """Read at most `chunk` tokens after those in the memory.
-
-        The logits of the last one, or of `every` one, are there afterwards. Raises Cancelled, after which the
-        memory may hold a part of them, and TakebackError if llama.cpp fails.
-        """
+        """Read at most `chunk` tokens after those in the memory. See `Strand.decode`."""
         count = len(ids)
         if not 0 < count <= self.chunk:
             raise ValueError(f"{count} tokens for a chunk of {self.chunk}")
-        if min(ids) < 0 or max(ids) >= self.model.n_vocab:
-            raise ValueError("a token id is outside the vocabulary")
+        self.check(ids)
         tokens = (c.llama_token * count)(*ids)  # the batch points into it: it must live until decode returns
         batch = c.llama_batch_get_one(tokens, count)
         flags = (ctypes.c_int8 * count)(*[1] * count) if every else None  # must live as long
         if flags is not None:
             batch.logits = flags
+        self.decode_batch(batch)
+
+    def check(self, ids: Sequence[int]) -> None:
+        """Raise ValueError for ids that llama.cpp would end the process at."""
+        if min(ids) < 0 or max(ids) >= self.model.n_vocab:
+            raise ValueError("a token id is outside the vocabulary")
+
+    def decode_batch(self, batch: c.llama_batch) -> None:
+        """Read a batch of llama.cpp's, which must be in order. Raises as `decode` does."""
+        self.model.file.check()
         code = c.llama_decode(self.handle, batch)
+        self.model.file.check()  # what was lost meanwhile was read as zeros
         if code == _ABORTED:
             raise Cancelled
         if code == _NO_SLOT:
@@ -179,10 +202,7 @@ class Context:
             raise TakebackError(f"llama.cpp failed to decode (code {code}){last_error()}")
 
     def logits(self, index: int = -1) -> Logits:
-        """The logits of one token of the last decode, [n_vocab], to read and to write.
-
-        A view into llama.cpp's memory: the next decode overwrites it.
-        """
+        """The logits of one token of the last decode, [n_vocab]. See `Strand.logits`."""
         pointer = c.llama_get_logits_ith(self.handle, index)
         if not pointer:
             raise ValueError("there are no logits: nothing was decoded")
@@ -196,55 +216,12 @@ class Context:
         pointer = c.llama_get_logits(self.handle)
         return np.ctypeslib.as_array(pointer, shape=(count, self.model.n_vocab))
 
-    @property
-    def end(self) -> int:
-        """How many positions the memory holds."""
-        return int(c.llama_memory_seq_pos_max(self.memory, 0)) + 1
-
-    def truncate(self, length: int) -> bool:
-        """Forget all but the first `length` tokens; False if this memory cannot, and then it is unchanged.
-
-        A sliding window says yes even where the tokens before the cut are gone, so that is asked first. The
-        bytes stay in the memory until they are overwritten or `clear` is called.
-        """
-        if length <= 0:
-            self.clear()
-            return True
-        if self.model.window:
-            first = int(c.llama_memory_seq_pos_min(self.memory, 0))
-            if first > max(0, length - self.model.window):
-                return False
-        return bool(c.llama_memory_seq_rm(self.memory, 0, length, -1))
+    def rest(self) -> None:
+        """Nothing: nobody waits for this context."""
 
     def clear(self) -> None:
-        """Forget all tokens, and overwrite the memory's bytes with zeros."""
+        """Forget all tokens of all sequences, and overwrite the memory's bytes with zeros."""
         c.llama_memory_clear(self.memory, True)
-
-    def save(self, *, partial: bool = False) -> bytearray:
-        """What the memory holds now, or only the part of it that cannot be truncated. It has no logits."""
-        flags = _PARTIAL_STATE if partial else 0
-        size = c.llama_state_seq_get_size_ext(self.handle, 0, flags)
-        state = bytearray(size)
-        buffer = (ctypes.c_uint8 * size).from_buffer(state)
-        if c.llama_state_seq_get_data_ext(self.handle, buffer, size, 0, flags) != size:
-            raise TakebackError("llama.cpp cannot save the context")
-        return state
-
-    def restore(self, state: bytearray, length: int) -> bool:
-        """Hold the first `length` tokens again, by what `save` gave of the partial state there; False if refused.
-
-        The part that can be truncated must still hold them.
-        """
-        return self.load(state, partial=True) and bool(
-            c.llama_memory_seq_rm(self.memory, 0, length, -1)  # what was put back knows nothing after it
-        )
-
-    def load(self, state: bytearray, *, partial: bool = False) -> bool:
-        """Put back what `save` gave, of this very context; False if llama.cpp refuses."""
-        flags = _PARTIAL_STATE if partial else 0
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
-        read = c.llama_state_seq_set_data_ext(self.handle, buffer, len(state), 0, flags)
-        return bool(read == len(state))
 
 
 class Owned:

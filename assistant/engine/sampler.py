@@ -8,8 +8,9 @@ from typing import Any
 from llama_cpp import llama_cpp as c
 
 from assistant.engine.constraint import Constraint
-from assistant.engine.libllama import Context, Logits, Owned
+from assistant.engine.libllama import Logits, Owned
 from assistant.engine.options import GenerateOptions
+from assistant.engine.strand import Strand
 from convert.errors import TakebackError
 
 _PENALTY_TOKENS, _DRY_TOKENS = 64, 512
@@ -48,7 +49,7 @@ class Sampler:
     """Samples from a context's last logits by the user's options, and within a grammar if there is one."""
 
     def __init__(
-        self, context: Context, options: GenerateOptions, seed: int, constraint: Constraint | None = None
+        self, context: Strand, options: GenerateOptions, seed: int, constraint: Constraint | None = None
     ) -> None:
         self._context = context
         self._constraint = constraint
@@ -133,10 +134,12 @@ class Sampler:
             token = self._constraint.choose(logits, self._chain.handle)
             self.accept(token)
             return token
-        return int(c.llama_sampler_sample(self._chain.handle, self._context.handle, -1))
+        context = self._context
+        with context.lock:
+            return int(c.llama_sampler_sample(self._chain.handle, context.handle, context.output))
 
 
-def _dry(context: Context, strength: float) -> Any:  # noqa: ANN401 (a handle)
+def _dry(context: Strand, strength: float) -> Any:  # noqa: ANN401 (a handle)
     """A sampler that lowers what would repeat a run of tokens, the more the longer the run."""
     breakers = (ctypes.c_char_p * len(_DRY_BREAKERS))(*_DRY_BREAKERS)
     numbers = (strength, _DRY_BASE, _DRY_ALLOWED, _DRY_TOKENS)

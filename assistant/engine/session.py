@@ -20,6 +20,7 @@ from assistant.engine.probe import probe
 from assistant.engine.prompt import PromptTemplate
 from assistant.engine.rewind import Reply
 from assistant.engine.sampler import Sampler
+from assistant.engine.strand import Strand
 from assistant.engine.threads import physical_cores
 from assistant.engine.vocabulary import Vocabulary, vocabulary_sha256
 from assistant.engine.voice import Voice
@@ -72,16 +73,40 @@ def _checked(info: ModelInfo, vocabulary: Vocabulary, asked: int | None) -> Mode
     return replace(info, contract=contract, note=note)
 
 
+def load(
+    path: Path, options: LoadOptions, progress: Progress | None = None, *, sequences: int = 1
+) -> tuple[ModelInfo, Context]:
+    """Load a model, and make a context for so many conversations at a time.
+
+    A file that was never loaded before is tried in another process first. Raises TakebackError if the file is
+    damaged, or is no chat model that llama.cpp knows.
+    """
+    header = read_header(path)
+    _check_tokens(path, header)
+    contract, note = read_contract(header, options.reset_token)
+    probe(path, header, progress)
+    model = Model(path, gpu_layers=options.gpu_layers, progress=progress)
+    if model.n_vocab < 1:
+        raise TakebackError(f"{path}: it has no vocabulary")
+    threads = options.threads or physical_cores()
+    n_ctx = min(options.ctx or DEFAULT_CONTEXT, model.trained_context)
+    context = Context(model, n_ctx=n_ctx, threads=threads, sequences=sequences)
+    name = clean_line(str(header.metadata.get("general.name") or path.stem))
+    return ModelInfo(name, path, context.length, contract, note, vocabulary_sha256(header)), context
+
+
 class Session:
     """A model that answers conversations, one at a time. Use it in one thread; only `cancel` is for any.
 
     Open it with `Session.open`, and close it or use it as a context manager.
     """
 
-    def __init__(self, info: ModelInfo, model: Model, context: Context) -> None:
+    def __init__(self, info: ModelInfo, model: Model, context: Strand, *, owns: bool = True) -> None:
+        """`owns` the model: closing the session then frees it."""
         self.info = info
         self.model = model
         self.context = context
+        self._owns = owns
         self.vocabulary = Vocabulary(model)
         self.template = PromptTemplate(model.template, self.vocabulary, info.vocab_sha256)
         self.memory = Memory(context)
@@ -91,25 +116,15 @@ class Session:
 
     @classmethod
     def open(cls, path: Path, options: LoadOptions | None = None, progress: Progress | None = None) -> Self:
-        """Load a model.
-
-        A file that was never loaded before is tried in another process first. Raises TakebackError if the
-        file is damaged, or is no chat model that llama.cpp knows.
-        """
+        """Load a model, with a context of its own. Raises as `load` does."""
         options = options or LoadOptions()
-        header = read_header(path)
-        _check_tokens(path, header)
-        contract, note = read_contract(header, options.reset_token)
-        probe(path, header, progress)
-        model = Model(path, gpu_layers=options.gpu_layers, progress=progress)
-        if model.n_vocab < 1:
-            raise TakebackError(f"{path}: it has no vocabulary")
-        threads = options.threads or physical_cores()
-        n_ctx = min(options.ctx or DEFAULT_CONTEXT, model.trained_context)
-        context = Context(model, n_ctx=n_ctx, threads=threads)
-        name = clean_line(str(header.metadata.get("general.name") or path.stem))
-        info = ModelInfo(name, path, context.length, contract, note, vocabulary_sha256(header))
-        session = cls(info, model, context)
+        info, context = load(path, options, progress)
+        return cls.on(info, context, options)
+
+    @classmethod
+    def on(cls, info: ModelInfo, context: Strand, options: LoadOptions, *, owns: bool = True) -> Self:
+        """A session on a model that is loaded: `info` and `context` are of `load`, or part of that context."""
+        session = cls(info, context.model, context, owns=owns)
         session.info = _checked(info, session.vocabulary, options.ctx)
         return session
 
@@ -154,6 +169,7 @@ class Session:
             finally:
                 sampler.close()
                 self._reply = None
+                self.context.rest()
         except TakebackError as error:
             yield Error(clean_line(str(error)))
 
@@ -204,7 +220,8 @@ class Session:
         self._end_running()
         self.memory.forget()
         self.context.free()
-        self.model.free()
+        if self._owns:
+            self.model.free()
 
     def _resume(self) -> None:
         """Let decodes run after a cancel, unless the session ends."""
