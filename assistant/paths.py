@@ -31,6 +31,11 @@ def database() -> Path:
     return data_dir() / "history.db"
 
 
+def log_file() -> Path:
+    """What the chat has noted down of its own work, and no text of a chat. It may not exist yet."""
+    return data_dir() / "takeback.log"
+
+
 def models_dir() -> Path:
     """The folder of GGUF files that `takeback models` lists. It may not exist yet."""
     return data_dir() / "models"

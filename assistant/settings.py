@@ -15,6 +15,14 @@ from convert.errors import TakebackError
 
 ENVIRONMENT_PREFIX = "TAKEBACK_"
 MODEL, WRITING, TAKING_BACK, SCREEN = "Model", "Writing", "Taking back", "Screen"
+KEYS = "keys"
+"""The config file's table of the chat's keys; what is in it is the chat's business."""
+
+Theme = Literal[
+    "dark", "light", "terminal-dark", "terminal-light", "nord", "gruvbox", "dracula", "tokyo-night", "monokai",
+    "catppuccin-mocha", "catppuccin-latte", "solarized-dark", "solarized-light", "rose-pine", "rose-pine-dawn",
+]  # fmt: skip
+"""The chat's colours: two of its own, the terminal's own for dark and for light ones, and some well-known ones."""
 
 
 class Settings(NamedTuple):
@@ -109,6 +117,14 @@ class Settings(NamedTuple):
             group=TAKING_BACK,
         ),
     ] = None
+    theme: Annotated[
+        Theme | None,
+        About(
+            "the chat's colours; terminal-dark and terminal-light are the terminal's own; default: dark",
+            group=SCREEN,
+            begins="start",
+        ),
+    ] = None
     plain: Annotated[
         bool | None, About("words for events, nothing is redrawn", group=SCREEN, begins="start")
     ] = None
@@ -161,11 +177,27 @@ def read_config(config: Path | None = None) -> dict[str, Any]:
         raise TakebackError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise TakebackError(f"{path}: not valid TOML: {error}") from error
-    return {name: SETTINGS[name].read(value, f"{path}: {name}") for name, value in values.items()}
+    return {
+        name: SETTINGS[name].read(value, f"{path}: {name}") for name, value in values.items() if name != KEYS
+    }
+
+
+def read_keys(config: Path | None = None) -> dict[str, Any]:
+    """The config file's table of keys as it stands there; empty where there is none.
+
+    Raises TakebackError where the file is no config file.
+    """
+    path = config or config_path()
+    try:
+        return dict(parse_config(path.read_text(encoding="utf-8"), path).get(KEYS, {}))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise TakebackError(f"{path}: cannot be read: {error}") from error
 
 
 def parse_config(text: str, path: Path) -> dict[str, Any]:
-    """The keys of a config file's text, all of them known, with values as TOML has them.
+    """The names in a config file's text, all of them known, with values as TOML has them.
 
     Raises TakebackError that begins with the file's `path`.
     """
@@ -175,7 +207,9 @@ def parse_config(text: str, path: Path) -> dict[str, Any]:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TakebackError(f"{path}: not valid TOML: {error}") from error
-    unknown = sorted(set(values) - set(SETTINGS))
+    if not isinstance(values.get(KEYS, {}), dict):
+        raise TakebackError(f"{path}: {KEYS} must be a table, which begins with the line [{KEYS}]")
+    unknown = sorted(set(values) - {*SETTINGS, KEYS})
     if unknown:
         raise TakebackError(f"{path}: no such setting: {unknown[0]}; there is {', '.join(SETTINGS)}")
     return values

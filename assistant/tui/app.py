@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from textual import work
 from textual.app import App, SystemCommand
+from textual.binding import BindingType
 from textual.screen import Screen
-from textual.theme import Theme
 
 from assistant.conversation.model_thread import Loader
 from assistant.engine.options import GenerateOptions
+from assistant.tui import logbook, themes
 from assistant.tui.chat import ChatScreen
+from assistant.tui.clipboard import copy_with_tool
 from assistant.tui.commands import COMMANDS
-
-CALM = Theme(
-    name="takeback",
-    primary="#7fa7c9",
-    secondary="#a3b18a",
-    accent="#c9a87f",
-    success="#8fb996",
-    warning="#d4b483",
-    error="#cf8a84",
-    foreground="#d7dae0",
-    background="#15181d",
-    surface="#1b1f26",
-    panel="#222831",
-    dark=True,
-)
+from assistant.tui.keys import Keymap, bind
 
 
 class ChatApp(App[None]):
@@ -39,6 +29,10 @@ class ChatApp(App[None]):
     CSS_PATH = "styles.tcss"
     TITLE = "Takeback"
     HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (64, "wide")]  # noqa: RUF012 - Textual's own annotation rules
+    BINDINGS: ClassVar[list[BindingType]] = [
+        bind("quit", "quit", priority=True),
+        bind("palette", "command_palette", priority=True),
+    ]
 
     def __init__(
         self,
@@ -49,28 +43,46 @@ class ChatApp(App[None]):
         model_name: str = "default model",
         options: GenerateOptions | None = None,
         begin_new: bool = False,
+        theme: str | None = None,
+        keymap: Keymap | None = None,
+        log: Path | None = None,
     ) -> None:
         """`load` is called in a thread of its own, after the first paint.
 
-        `begin_new` begins a new chat instead of showing the last one.
+        `begin_new` begins a new chat instead of showing the last one. Without `theme`, the colours are those of
+        `TEXTUAL_THEME` or the dark ones. `log` is the file for what is noted down.
         """
         super().__init__()
+        logbook.begin(log)
+        self._colours = theme
         self.chat = ChatScreen(load, database, system, model_name, options, begin_new)
+        self.chat.keymap = keymap or Keymap()
+        self.chat.log_file = log
+        self.set_keymap(self.chat.keymap.own)
 
     def on_mount(self) -> None:
-        """Choose colours, unless the user's environment does, and show the chat."""
-        self.register_theme(CALM)
-        if "TEXTUAL_THEME" not in os.environ:
-            self.theme = CALM.name
+        """Choose colours, and show the chat."""
+        themes.register(self)
+        themes.put_on(self, self._colours or os.environ.get("TEXTUAL_THEME", themes.DARK.name))
+        logbook.LOG.info("the chat begins: %d × %d, TERM %s", *self.size, os.environ.get("TERM", "not set"))
         self.push_screen(self.chat)
 
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy a text, whoever asks: with the machine's own tool, or else by asking the terminal."""
+        self._clipboard = text  # for pasting with Ctrl+V, which knows nothing else
+        self._copy(text)
+
+    @work(group="copy", exclusive=True)
+    async def _copy(self, text: str) -> None:
+        tool = await asyncio.to_thread(copy_with_tool, text)
+        if tool is None:
+            super().copy_to_clipboard(text)
+        self.chat.say_copied(text, tool)
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """What the palette offers: what `/` offers in the prompt, the colours and the way out."""
-        if screen is self.chat:
-            for command in COMMANDS:
-                keys = f" ({command.keys})" if command.keys else ""
+        """What the palette offers: what `/` offers in the prompt; over another screen, the way out."""
+        for command in COMMANDS:
+            if screen is self.chat or command.action == "quit":
+                keys = f" ({self.chat.keymap.label(command.key)})" if command.key else ""
                 run = partial(self.chat.run_command, command)
                 yield SystemCommand(command.summary + keys, f"/{command.name}", run)
-        for offered in super().get_system_commands(screen):
-            if offered.title in ("Theme", "Quit"):
-                yield offered

@@ -20,6 +20,7 @@ from textual.widgets.option_list import Option
 
 from assistant.conversation.history import History
 from assistant.conversation.records import Chat
+from assistant.tui.keys import Keymap, bind
 from assistant.tui.widgets.ask import AskLine, Line
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
@@ -52,17 +53,17 @@ class ChatsScreen(ModalScreen[Opening | None]):
         Binding("down", "move(1)", "Down", show=False, priority=True),
         Binding("pageup", "move(-10)", "Up", show=False, priority=True),
         Binding("pagedown", "move(10)", "Down", show=False, priority=True),
-        Binding("f2", "rename", "Rename", show=False),
-        Binding("ctrl+d", "delete", "Delete", show=False, priority=True),
-        Binding("ctrl+z", "undo", "Undo", show=False, priority=True),
+        bind("rename", "rename", priority=True),
+        bind("delete", "delete", priority=True),
+        bind("undo", "undo", priority=True),
     ]
-    KEYS = "Enter open   F2 rename   Ctrl+D delete   Ctrl+Z undo   Esc back"
 
-    def __init__(self, history: History, deleted: list[Chat], words: str = "") -> None:
+    def __init__(self, history: History, deleted: list[Chat], keymap: Keymap, words: str = "") -> None:
         """`deleted` are the chats that can be brought back, the last one deleted at its end."""
         super().__init__()
         self._history = history
         self._deleted = deleted
+        self._keymap = keymap
         self._words = words
         self._rows: list[_Row] = []
 
@@ -72,7 +73,8 @@ class ChatsScreen(ModalScreen[Opening | None]):
             yield Line(self._words, placeholder="Find in all chats")
             yield OptionList(markup=False)
             yield Static("", markup=False, id="said")
-            yield Static(self.KEYS, markup=False, classes="hint")
+            own = "   ".join(f"{self._keymap.label(name)} {name}" for name in ("rename", "delete", "undo"))
+            yield Static(f"Enter open   {own}   Esc back", markup=False, classes="hint")
 
     def on_mount(self) -> None:
         """Show what there is."""
@@ -118,7 +120,7 @@ class ChatsScreen(ModalScreen[Opening | None]):
         """Delete the chat, so that it can be brought back until the program ends."""
         if (row := self._marked) is not None and await self._done(self._history.hide, row.chat.id):
             self._deleted.append(row.chat)
-            self._say(f"Deleted: {clean_line(row.chat.title)}. Ctrl+Z brings it back, until you quit")
+            self._say(f"Deleted: {clean_line(row.chat.title)}. {self._keymap.label('undo')} brings it back")
             self._fill()
 
     @work
@@ -153,7 +155,7 @@ class ChatsScreen(ModalScreen[Opening | None]):
         self._list.clear_options()
         self._list.add_options([Option(_line(row)) for row in rows])
         self._list.highlighted = min(at, len(rows) - 1) if rows else None
-        if not rows:
+        if not rows and (words or not self._deleted):  # else the line says how to bring one back
             self._say("No chat has all of these words" if words else "There are no chats yet")
 
     def _say(self, text: str) -> None:

@@ -13,7 +13,7 @@ from assistant.usage import UsageError
 
 def add_arguments_chat(parser: argparse.ArgumentParser) -> None:
     """The arguments of the chat."""
-    names = ("model", "system", "reset_token", "ctx", "threads", "gpu_layers", "plain")
+    names = ("model", "system", "reset_token", "ctx", "threads", "gpu_layers", "theme", "plain")
     begins = "begin a new chat with this system message"
     plain = "the chat line by line, for screen readers, simple terminals and pipes: words for events, nothing redrawn"
     add_flags(parser, *(SETTINGS[name] for name in names), system=begins, plain=plain)
@@ -37,8 +37,8 @@ def run_chat(args: argparse.Namespace) -> int:
         TakebackError: a setting is wrong, or there is no terminal to run in.
     """
     from assistant.engine.options import generate_options, load_options
-    from assistant.paths import database
-    from assistant.settings import load_settings
+    from assistant.paths import database, log_file
+    from assistant.settings import config_path, load_settings, read_keys
 
     settings = load_settings(vars(args))
     terminal = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
@@ -66,6 +66,7 @@ def run_chat(args: argparse.Namespace) -> int:
 
     from assistant.loading import loader
     from assistant.tui.app import ChatApp
+    from assistant.tui.keys import parse
 
     name = os.path.basename(settings.model) if settings.model else "default model"  # noqa: PTH119 - it may be a name
     app = ChatApp(
@@ -75,6 +76,9 @@ def run_chat(args: argparse.Namespace) -> int:
         model_name=name,
         options=writing,
         begin_new=args.system is not None,
+        theme=settings.theme,
+        keymap=parse(read_keys(), str(config_path())),
+        log=log_file(),
     )
     app.run()
     status = app.return_code or 0

@@ -12,23 +12,30 @@ class Command:
     name: str
     action: str
     summary: str
-    keys: str = ""
+    key: str = ""
+    """The name of its keys, where it has some."""
     takes: str = ""
     """What may stand after the name; empty where nothing may."""
 
 
 COMMANDS = (
-    Command("new", "new_chat", "Begin a new chat", "Ctrl+N"),
-    Command("chats", "chats", "Find, open, rename and delete chats", "Ctrl+O", "WORDS"),
+    Command("new", "new_chat", "Begin a new chat", "new_chat"),
+    Command("chats", "chats", "Find, open, rename and delete chats", "chats", "WORDS"),
     Command("rename", "rename", "Rename this chat", "", "TITLE"),
     Command("edit", "edit", "Edit your last message, in a new branch"),
     Command("again", "regenerate", "Have the last reply written again"),
     Command("continue", "continue_reply", "Go on with a reply that was cut off"),
-    Command("editor", "editor", "Write the message in your own editor", "Ctrl+G"),
+    Command("editor", "editor", "Write the message in your own editor", "editor"),
     Command("prompt", "prompt", "Show exactly what the model is sent"),
+    Command("copy", "copy_message", "Copy the last reply, or the message with the focus"),
+    Command("code", "copy_code", "Copy a block of code"),
+    Command("links", "links", "Open a link of the last reply, after asking"),
     Command("older", "older_version", "Show the version before, of a message that has several"),
     Command("newer", "newer_version", "Show the next version, of a message that has several"),
-    Command("help", "help", "Show the keys and commands", "F1"),
+    Command("theme", "theme", "Choose the colours", "", "NAME"),
+    Command("log", "log", "Show what the program has noted down", "log"),
+    Command("help", "help", "Show the keys and commands", "help"),
+    Command("quit", "quit", "Leave Takeback", "quit"),
 )
 
 

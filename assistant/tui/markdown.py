@@ -1,7 +1,8 @@
 """Markdown as blocks that can be drawn: text with styles, and what stands before its lines.
 
 Text of a model is never parsed as Textual's markup: blocks are built of plain text and style spans. Links are
-shown with their address and do nothing; images are their description and address; HTML is literal text.
+shown with their address, which a click only finds; images are their description and address; HTML is literal
+text.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ from dataclasses import dataclass, field
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from textual.content import Content
+from textual.style import Style
 
 from assistant.tui.document import Block, Document
-from convert.untrusted import clean
+from assistant.tui.links import BARE
+from convert.untrusted import clean, clean_line
 
-_PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+
+ADDRESS = "address"
+"""The name under which the style of a piece of text has the address that it leads to."""
 
 TAB = 4
 """Columns. Tabs become spaces here: Textual measures styled text with tabs other than it draws it."""
@@ -93,7 +99,7 @@ class _Walk:
 def _blocks(text: str, *, growing: bool = False, began: bool = False) -> Iterator[Block]:
     """The blocks of a text, which is `growing` or whole, with or without something before it."""
     walk = _Walk(growing, began=began)
-    tokens = _PARSER.parse(text)
+    tokens = PARSER.parse(text)
     position = 0
     while position < len(tokens):
         token = tokens[position]
@@ -166,27 +172,47 @@ def _highlighted(text: str, language: str) -> Content:
 
 def _inline(children: Iterable[Token]) -> Content:
     """A paragraph's text with its styles. A line break stays one: models mean it."""
-    parts: list[tuple[str, str]] = []
+    parts: list[Content] = []
     open_styles: list[str] = []
     addresses: list[str] = []
     for child in children:
+        style = " ".join(open_styles).strip()
         if child.nesting == 1:
             open_styles.append(_STYLES.get(child.tag if child.tag != "a" else "link", ""))
-            addresses.append(str(child.attrs.get("href", "")))
+            addresses.append(clean_line(str(child.attrs.get("href", ""))) if child.tag == "a" else "")
         elif child.nesting == -1:
             open_styles.pop()
-            if child.tag == "a" and addresses[-1] and addresses[-1] not in "".join(p for p, _ in parts):
-                parts.append((f" ({clean(addresses[-1])})", _MARK))
-            addresses.pop()
+            address = addresses.pop()
+            if address and address not in "".join(part.plain for part in parts):
+                parts.append(_link(f" ({address})", address))
         elif child.type in ("softbreak", "hardbreak"):
-            parts.append(("\n", ""))
+            parts.append(Content("\n"))
         elif child.type == "code_inline":
-            parts.append((child.content.expandtabs(TAB), " ".join([*open_styles, _CODE]).strip()))
+            parts.append(Content(child.content.expandtabs(TAB)).stylize(f"{style} {_CODE}".strip()))
         elif child.type == "image":
-            parts.append((f"{child.content or 'image'} ({clean(str(child.attrs.get('src', '')))})", _MARK))
+            address = clean_line(str(child.attrs.get("src", "")))
+            parts.append(_link(f"{child.content or 'image'} ({address})", address))
         else:
-            parts.append((child.content.expandtabs(TAB), " ".join(open_styles).strip()))
-    return Content.assemble(*parts)
+            shown = Content(child.content.expandtabs(TAB)).stylize(style)
+            around = next((address for address in reversed(addresses) if address), "")
+            parts.append(_leading_to(shown, around) if around else _with_bare_addresses(shown))
+    return Content("").join(parts)
+
+
+def _leading_to(content: Content, address: str) -> Content:
+    """Text that a click on finds the address of, and nothing more: it is for the screen to ask the user."""
+    return content.stylize(Style.from_meta({ADDRESS: address}))
+
+
+def _link(text: str, address: str) -> Content:
+    return _leading_to(Content(text).stylize(_MARK), address)
+
+
+def _with_bare_addresses(content: Content) -> Content:
+    for match in BARE.finditer(content.plain):
+        mark = Style.from_meta({ADDRESS: match[0]})
+        content = content.stylize("underline", *match.span()).stylize(mark, *match.span())
+    return content
 
 
 def _table(tokens: list[Token]) -> Content:

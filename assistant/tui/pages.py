@@ -9,63 +9,65 @@ from textual.content import Content
 from assistant.conversation.sight import Sight
 from assistant.tui.commands import COMMANDS
 from assistant.tui.document import Block, Document
+from assistant.tui.keys import KEYS, MESSAGE, Keymap, shown
 from convert.untrusted import clean
 
 KEY_WIDTH = 17
 """Columns."""
 
-KEYS = (
+OWN_KEYS = """\
+Keys of your own go into the config file, below the line [keys], as in new_chat = "ctrl+t". """
+
+PAGE = (
     (
         "Write",
         (
-            ("Enter", "send"),
-            ("Ctrl+J", "new line; Shift+Enter too, where the terminal tells it apart"),
+            "send",
+            "new_line",
             ("↑ ↓", "what you said before, at the first and the last line"),
             ("/", "a command; Tab completes it"),
             ("@", "a text file to attach; Tab completes its name"),
-            ("Ctrl+G", "your own editor"),
+            "editor",
         ),
     ),
     (
         "Read",
-        (
-            ("PageUp PageDown", "scroll"),
-            ("Ctrl+End", "to the latest, and follow it"),
-            ("Shift+Tab", "to the messages; ↑ ↓ go on, Esc goes back"),
-            ("e", "on a message of yours: edit it, in a new branch"),
-            ("r c", "on a reply: write it again, or continue it"),
-            ("← →", "on a message: its other versions"),
-            ("Ctrl+C", "copy what is selected"),
-        ),
+        ("page_up", "page_down", "latest", ("Mouse", "scroll, select, or ask about an address"), "interrupt"),
     ),
     (
-        "Go",
+        "On a message",
         (
-            ("Esc", "stop the reply, and keep what was shown"),
-            ("Ctrl+N", "new chat"),
-            ("Ctrl+O", "chats: find, open, rename, delete"),
-            ("Ctrl+P", "palette: all commands, and the colours"),
-            ("F1", "these keys"),
-            ("Ctrl+Q", "quit"),
+            ("Shift+Tab", "to the messages; ↑ ↓ go on, Esc goes back"),
+            *(name for name, key in KEYS.items() if key.place == MESSAGE),
         ),
     ),
+    ("Go", ("stop", "new_chat", "chats", "palette", "log", "help", "quit")),
 )
+"""Headings with rows: an action's name, or keys that are the same for all, with what they do."""
 
 
-def keys() -> Document:
-    """All keys and commands."""
-    names = tuple(
-        (f"/{command.name}{' ' * bool(command.takes)}{command.takes}", command.summary)
-        for command in COMMANDS
-    )
+def keys(keymap: Keymap) -> Document:
+    """All keys, as they are now, and all commands."""
     blocks: list[Block] = []
-    for title, rows in (*KEYS, ("Commands", names)):
+    for title, rows in PAGE:
         blocks.append(Block(Content(title).stylize("bold"), gap=True))
-        blocks += [
-            Block(Content(what), f"{key:<{KEY_WIDTH}}", " " * KEY_WIDTH, prefix_style="$text-accent")
-            for key, what in rows
-        ]
+        blocks += [_row(*(_action(row, keymap) if isinstance(row, str) else row)) for row in rows]
+    blocks.append(Block(Content("Commands").stylize("bold"), gap=True))
+    blocks += [
+        _row(f"/{command.name}{' ' * bool(command.takes)}{command.takes}", command.summary)
+        for command in COMMANDS
+    ]
+    blocks.append(Block(Content(OWN_KEYS), gap=True))
     return Document(blocks)
+
+
+def _action(name: str, keymap: Keymap) -> tuple[str, str]:
+    first, *others = [shown(key) for key in keymap.of(name)]
+    return first, KEYS[name].words + (f"; also {', '.join(others)}" if others else "")
+
+
+def _row(key: str, words: str) -> Block:
+    return Block(Content(words), f"{key:<{KEY_WIDTH}}", " " * KEY_WIDTH, prefix_style="$text-accent")
 
 
 def prompt(sight: Sight, parts: Sequence[tuple[str, bool]], context: int) -> tuple[str, Content]:

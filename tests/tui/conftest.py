@@ -22,6 +22,11 @@ def no_theme_of_the_machine(monkeypatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_clipboard_of_the_machine(monkeypatch) -> None:
+    monkeypatch.setattr("assistant.tui.app.copy_with_tool", lambda text: None)
+
+
+@pytest.fixture(autouse=True)
 def time_to_end(monkeypatch) -> None:
     monkeypatch.setattr(chat, "SECONDS_TO_END", PATIENCE)
 

@@ -9,6 +9,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Static
 
+from assistant.tui.keys import Keymap
 from convert.untrusted import clean_line
 
 COLUMNS_FOR_ALL_KEYS = 112
@@ -73,13 +74,13 @@ class StatusLine(Horizontal):
         )
         self.query_one("#meter", _Text).show((text, "$text-warning" if percent >= NEARLY_FULL else ""))
 
-    def show_keys(self, *, writing: bool, width: int) -> None:
+    def show_keys(self, keymap: Keymap, *, writing: bool, width: int) -> None:
         """Name the keys that are of use while a reply is being written, or while none is, if they fit."""
-        keys = [("Esc", "stop") if writing else ("Enter", "send")]
+        keys = [("stop", "stop") if writing else ("send", "send")]
         if width >= COLUMNS_FOR_ALL_KEYS:
-            keys += [("Ctrl+J", "new line"), ("Ctrl+N", "new chat")]
-            keys.append(("Ctrl+Q", "quit"))
-        self.query_one("#keys", _Text).show(*_spaced([*keys, ("Ctrl+O", "chats"), ("F1", "keys")]))
+            keys += [("new_line", "new line"), ("new_chat", "new chat"), ("quit", "quit")]
+        keys += [("chats", "chats"), ("help", "keys")]
+        self.query_one("#keys", _Text).show(*_spaced([(keymap.label(name), what) for name, what in keys]))
 
 
 def _spaced(keys: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:

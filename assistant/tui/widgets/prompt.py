@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from textual import events
 from textual.message import Message
 from textual.widgets import TextArea
 
 from assistant.tui.completion import Suggestion
+from assistant.tui.keys import Keymap
 from assistant.tui.widgets.suggestions import Suggestions
 from convert.untrusted import clean
 
 
 class Prompt(TextArea):
-    """Enter sends; Ctrl+J and, where the terminal can tell it apart, Shift+Enter begin a new line.
+    """Enter sends; Ctrl+J and, where the terminal can tell it apart, Shift+Enter begin a new line, as it comes.
 
     Pasted text is never sent by itself, whatever line ends it has. While something is suggested, Tab takes it,
     the arrows choose another and Esc wants none.
     """
-
-    NEW_LINE: ClassVar = ("ctrl+j", "shift+enter", "alt+enter")
 
     class Sent(Message):
         """The user wants this text sent."""
@@ -36,10 +33,11 @@ class Prompt(TextArea):
             super().__init__()
             self.step = step
 
-    def __init__(self, suggestions: Suggestions) -> None:
+    def __init__(self, suggestions: Suggestions, keymap: Keymap) -> None:
         super().__init__(placeholder="Write a message", soft_wrap=True, highlight_cursor_line=False)
         self.cursor_blink = False
         self._suggestions = suggestions
+        self._send, self._new_line = keymap.of("send"), keymap.of("new_line")
 
     @property
     def before_cursor(self) -> str:
@@ -79,10 +77,10 @@ class Prompt(TextArea):
 
     def _take(self, key: str) -> bool:
         """Do what a key means here; whether it means anything but to the text itself."""
-        if key == "enter":
+        if key in self._send:
             if self.text.strip():
                 self.post_message(self.Sent(self.text))
-        elif key in self.NEW_LINE:
+        elif key in self._new_line:
             self.insert("\n")
         elif key == "up" and self.navigator.is_first_wrapped_line(self.cursor_location):
             self.post_message(self.Recall(1))
