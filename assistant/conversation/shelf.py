@@ -22,7 +22,7 @@ NOT_BEGUN = 0
 """Stands for a chat that is not begun yet, where what was written for it is kept."""
 
 SECONDS_TO_BRING_BACK = 3600.0
-"""A chat that was deleted longer ago, by a program that was then killed, is gone at the next start."""
+"""A chat that was deleted longer ago, by a program that has ended since, is gone at the next start."""
 
 
 class Shelf:
@@ -44,8 +44,11 @@ class Shelf:
         """Close the file. What was deleted can no longer be brought back."""
         with self._lock:
             with suppress(TakebackError):  # the next start will try again
-                if self._hidden:
-                    self.delete(*self._hidden)
+                hidden = self._hidden & {
+                    chat.id for chat in self.deleted()
+                }  # some may have been brought back
+                if hidden:
+                    self.delete(*hidden)
             with suppress(TakebackError), explained(self.path):
                 if self._log_holds_draft:
                     self._empty_log()
@@ -73,6 +76,12 @@ class Shelf:
             sql = f"{CHAT} WHERE id = ? AND deleted IS NULL"
             rows = self._database.execute(sql, (chat,)).fetchall()
             return as_chat(rows[0]) if rows else None
+
+    def deleted(self) -> list[Chat]:
+        """The chats that were deleted and can still be brought back, the last one first."""
+        sql = f"{CHAT} WHERE deleted IS NOT NULL ORDER BY deleted DESC, id DESC"
+        with self._use():
+            return [as_chat(row) for row in self._database.execute(sql).fetchall()]
 
     def search(self, words: str, limit: int = 50) -> list[Hit]:
         """The messages that hold all these words, or words that begin so; the best match first."""
@@ -113,12 +122,19 @@ class Shelf:
 
     def hide(self, chat: int) -> None:
         """Delete a chat so that `bring_back` still can undo it, until this store is closed."""
-        with self._change():
-            self._database.execute("UPDATE chats SET deleted = ? WHERE id = ?", (time.time(), chat))
+        self.put_away(chat)
         self._hidden.add(chat)
 
+    def put_away(self, chat: int) -> None:
+        """Delete a chat so that `bring_back` can undo it, in any program, for `SECONDS_TO_BRING_BACK`.
+
+        It goes for good when a store is opened after that.
+        """
+        with self._change():
+            self._database.execute("UPDATE chats SET deleted = ? WHERE id = ?", (time.time(), chat))
+
     def bring_back(self, chat: int) -> None:
-        """Undo `hide`.
+        """Undo `hide` or `put_away`.
 
         Raises:
             TakebackError: the chat is gone for good, by another program.
