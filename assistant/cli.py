@@ -1,6 +1,7 @@
 """The `takeback` command: a table of subcommands, each loaded when it is called."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import NamedTuple, cast
 
+from assistant.signals import leave, on_signals
 from assistant.usage import UsageError
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
@@ -31,9 +33,7 @@ CHAT = _command("assistant.tui.cli", "chat", "the chat")
 COMMANDS = {
     "ask": _command("assistant.cli_ask", "ask", "one reply on standard output"),
     "chats": _command(
-        "assistant.conversation.cli",
-        "chats",
-        "past chats: list, search, show, rename, export, import, delete, undo",
+        "assistant.conversation.cli", "chats", "past chats: list, search, show, export, import, delete"
     ),
     "models": _command(
         "assistant.models.cli", "models", "models on this machine: list, add, pull, show, remove"
@@ -53,10 +53,9 @@ COMMANDS = {
     "doctor": _command(
         "assistant.doctor_cli", "doctor", "what is installed, where things are, what uses the network"
     ),
-    "completions": _command(
-        "assistant.completions.cli", "completions", "the script that completes commands in bash, zsh or fish"
-    ),
 }
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _DESCRIPTION = """\
 A local chat assistant whose model can take back what it has begun to say.
@@ -65,13 +64,17 @@ Without a command, takeback opens the chat."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
+    """Run the program; returns its exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
+
+    By SIGTERM and SIGHUP it ends as by Ctrl-C, with 143 and 129.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
+    on_signals(leave)
     try:
-        return _run(words)
+        return _run_to_the_end(words)
     except UsageError as error:
         return _fail(error, 2)
     except TakebackError as error:
@@ -79,14 +82,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader has gone. Python would complain when it flushes standard output at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader has gone
         return 1
+
+
+def _drop_output() -> None:
+    """Write no more to standard output: Python would complain when it flushes it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: TakebackError, status: int) -> int:
     print(f"takeback: error: {clean_line(str(error))}", file=sys.stderr)
     return status
+
+
+def _run_to_the_end(words: list[str]) -> int:
+    """Run, and write out what is still to be written, so that a failure of that is seen here."""
+    try:
+        try:
+            return _run(words)
+        finally:
+            if sys.stdout:  # it may be closed
+                sys.stdout.flush()
+    except MemoryError as error:
+        raise TakebackError("there is not enough memory; close other programs, or ask for less") from error
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        _drop_output()
+        raise TakebackError(f"the output cannot be written: {error.strerror}; make room for it") from error
 
 
 def _run(words: list[str]) -> int:
@@ -102,7 +126,7 @@ def _run(words: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="show the version and exit")
-    add_arguments(CHAT, parser.add_argument_group("the chat's options"))
+    _add_arguments(CHAT, parser.add_argument_group("the chat's options"))
     known, unknown = parser.parse_known_args(words)
     if known.version:
         print(f"takeback {_version()}")
@@ -112,18 +136,17 @@ def _run(words: list[str]) -> int:
 
 def _call(command: Command, name: str, words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=name, description=_capitalized(command.summary), allow_abbrev=False)
-    add_arguments(command, parser)
+    _add_arguments(command, parser)
     run = cast(Callable[[argparse.Namespace], int], getattr(import_module(command.module), command.run))
     return run(parser.parse_args(words))
 
 
-def add_arguments(command: Command, parser: argparse._ActionsContainer) -> None:
-    """Give a parser the arguments of a command."""
+def _add_arguments(command: Command, parser: argparse._ActionsContainer) -> None:
     getattr(import_module(command.module), command.add_arguments)(parser)
 
 
 def _list_commands() -> str:
-    lines = [f"  {name:<11} {command.summary}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(["commands:", *lines, "", "takeback COMMAND --help tells more about each."])
 
 

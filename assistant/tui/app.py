@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,10 +16,12 @@ from textual.screen import Screen
 
 from assistant.conversation.model_thread import Loader
 from assistant.engine.options import GenerateOptions
+from assistant.settings import Settings
 from assistant.tui import logbook, themes
 from assistant.tui.chat import ChatScreen
 from assistant.tui.clipboard import copy_with_tool
 from assistant.tui.commands import COMMANDS
+from assistant.tui.ending import end_on_signals
 from assistant.tui.keys import Keymap, bind
 
 
@@ -46,11 +48,15 @@ class ChatApp(App[None]):
         theme: str | None = None,
         keymap: Keymap | None = None,
         log: Path | None = None,
+        models: tuple[str, Callable[[str], Loader]] | None = None,
+        read_settings: Callable[[], Settings] | None = None,
     ) -> None:
         """`load` is called in a thread of its own, after the first paint.
 
         `begin_new` begins a new chat instead of showing the last one. Without `theme`, the colours are those of
         `TEXTUAL_THEME` or the dark ones. `log` is the file for what is noted down.
+        `models` are the name of the model that `load` loads, and what loads others by their names; without it
+        there are no others. `read_settings` reads the settings anew; without it there is no config file.
         """
         super().__init__()
         logbook.begin(log)
@@ -58,6 +64,9 @@ class ChatApp(App[None]):
         self.chat = ChatScreen(load, database, system, model_name, options, begin_new)
         self.chat.keymap = keymap or Keymap()
         self.chat.log_file = log
+        self.chat.read_settings = read_settings
+        if models is not None:
+            self.chat.load_by_name(*models)
         self.set_keymap(self.chat.keymap.own)
 
     def on_mount(self) -> None:
@@ -66,6 +75,8 @@ class ChatApp(App[None]):
         themes.put_on(self, self._colours or os.environ.get("TEXTUAL_THEME", themes.DARK.name))
         logbook.LOG.info("the chat begins: %d × %d, TERM %s", *self.size, os.environ.get("TERM", "not set"))
         self.push_screen(self.chat)
+        if not self.is_headless:
+            end_on_signals(self, self.chat.end)
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy a text, whoever asks: with the machine's own tool, or else by asking the terminal."""
