@@ -6,13 +6,13 @@ import asyncio
 
 from assistant.conversation.records import CUT_OFF, Entry
 from assistant.conversation.reports import Request
-from assistant.tui.replying import ReplyingScreen
+from assistant.tui.paging import PagingScreen
 from assistant.tui.widgets.message import MessageView
 from convert.errors import TakebackError
 from convert.untrusted import clean
 
 
-class BranchingScreen(ReplyingScreen):
+class BranchingScreen(PagingScreen):
     """One chat, its replies, and its branches.
 
     What is asked for is for the message with the focus, or else for the last one that it can be for.
@@ -20,6 +20,7 @@ class BranchingScreen(ReplyingScreen):
 
     _editing: int | None = None
     _set_aside = ""
+    _sending = False
 
     async def action_edit(self) -> None:
         """Put what the user said into the prompt; sending it begins a new branch."""
@@ -56,7 +57,7 @@ class BranchingScreen(ReplyingScreen):
         if entry.reason not in CUT_OFF or not entry.text:
             self._show_state("This reply was not cut off; /again has it written again")
             return
-        if [view.entry for view in self.query(MessageView)][-1:] != [entry.id]:
+        if self._transcript.newest != entry.id or self._transcript.rest_below:
             self._show_state("More was said after this reply, which would be lost; /again keeps it")
             return
         await self._write(Request(entry.chat, instead_of=entry.id, beginning=entry.text))
@@ -78,6 +79,8 @@ class BranchingScreen(ReplyingScreen):
         await self._show_version(1)
 
     async def _show_version(self, step: int) -> None:
+        if not isinstance(self.focused, MessageView):
+            await self._show_end()
         several = [view for view in self.query(MessageView) if view.versions > 1]
         view = self.focused if isinstance(self.focused, MessageView) else several[-1] if several else None
         if self._history is None or self._chat is None or view is None or view.entry is None:
@@ -98,6 +101,8 @@ class BranchingScreen(ReplyingScreen):
     async def _stored(self, role: str) -> Entry | None:
         """The message to do something with, as it is stored; None where there is none, or not now."""
         focused = self.focused
+        if not isinstance(focused, MessageView):
+            await self._show_end()
         view = focused if isinstance(focused, MessageView) else self._transcript.last(role)
         if self._history is None or view is None or view.entry is None or view.role != role or self._busy():
             return None
@@ -108,7 +113,9 @@ class BranchingScreen(ReplyingScreen):
             return None
 
     def _busy(self) -> bool:
-        """Whether a reply is being written; says so."""
+        """Whether a message is being sent, or a reply written; says so."""
         if self._request is not None:
             self._show_state("Not yet: wait for this reply, or press Esc to stop it", "$text-warning")
-        return self._request is not None
+        elif self._sending:
+            self._show_state("Not yet: the message is being sent", "$text-warning")
+        return self._sending or self._request is not None

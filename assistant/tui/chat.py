@@ -9,21 +9,27 @@ from typing import ClassVar
 
 from textual import events, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
+from textual.content import Content
 from textual.widgets import Static
 
+from assistant.config import save_settings
 from assistant.conversation.attachments import with_files
 from assistant.conversation.history import History
 from assistant.conversation.model_thread import Loader
 from assistant.conversation.records import Entry
 from assistant.engine.options import GenerateOptions
-from assistant.tui import pages
+from assistant.settings import SETTINGS
+from assistant.tui import pages, themes
 from assistant.tui.chats import ChatsScreen, Opening
-from assistant.tui.composing import ComposingScreen
+from assistant.tui.configuring import ConfiguringScreen
+from assistant.tui.keys import bind
+from assistant.tui.log_page import LogPage
 from assistant.tui.replying import MESSAGES_A_PAGE
 from assistant.tui.widgets.ask import AskLine
+from assistant.tui.widgets.choose import Choose
 from assistant.tui.widgets.lines import Header, StatusLine
-from assistant.tui.widgets.message import MessageView, Notice
+from assistant.tui.widgets.message import Notice
 from assistant.tui.widgets.page import Page
 from assistant.tui.widgets.prompt import Prompt
 from assistant.tui.widgets.suggestions import Suggestions
@@ -31,21 +37,24 @@ from assistant.tui.widgets.transcript import Transcript
 from convert.errors import TakebackError
 
 SECONDS_BETWEEN_COUNTS = 0.25
+SECONDS_BETWEEN_LOOKS = 1.0
+"""At replies that another program writes, if there are any here."""
 SECONDS_TO_END = 5.0
 """How long quitting waits for the model to stop and its reply to be stored."""
 
 
-class ChatScreen(ComposingScreen):
+class ChatScreen(ConfiguringScreen):
     """One chat at a time, the last one first."""
 
     AUTO_FOCUS: ClassVar[str | None] = "Prompt"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+n", "new_chat", "New chat", show=False, priority=True),
-        Binding("ctrl+o", "chats", "Chats", show=False, priority=True),
-        Binding("f1", "help", "Keys", show=False, priority=True),
-        Binding("pageup", "page(-1)", "Back", show=False, priority=True),
-        Binding("pagedown", "page(1)", "Forward", show=False, priority=True),
-        Binding("ctrl+end", "latest", "To the latest", show=False, priority=True),
+        bind("new_chat", "new_chat", priority=True),
+        bind("chats", "chats", priority=True),
+        bind("help", "help", priority=True),
+        bind("log", "log", priority=True),
+        bind("page_up", "page(-1)", priority=True),
+        bind("page_down", "page(1)", priority=True),
+        bind("latest", "latest", priority=True),
     ]
 
     def __init__(
@@ -72,7 +81,7 @@ class ChatScreen(ComposingScreen):
         yield Transcript()
         suggestions = Suggestions()
         yield suggestions
-        yield Prompt(suggestions)
+        yield Prompt(suggestions, self.keymap)
         yield Static("", markup=False, id="attached")
         yield StatusLine()
 
@@ -82,7 +91,12 @@ class ChatScreen(ComposingScreen):
         self._show_state("Starting…")
         self._prompt.focus()
         self.call_after_refresh(self._start)
-        self.set_interval(SECONDS_BETWEEN_COUNTS, self._show_held)
+        self.set_interval(SECONDS_BETWEEN_COUNTS, self._look_around)
+        self.set_interval(SECONDS_BETWEEN_LOOKS, self._look_elsewhere)
+
+    def _look_around(self) -> None:
+        self._show_held()
+        self._show_way_down()
 
     @work
     async def _start(self) -> None:
@@ -96,6 +110,7 @@ class ChatScreen(ComposingScreen):
         self._show_state("Loading the model…")
         self._history = history  # last: until then the user can send nothing
         self._model.start(history)
+        await self._take_up()
         await self._bring_unsent(carry=True)
 
     def _open(self) -> tuple[History, int | None, list[Entry]]:
@@ -139,6 +154,7 @@ class ChatScreen(ComposingScreen):
         self._request = None
         self._leave(self._prompt.text)
         self._chat, self._meter = None, (0, 0)
+        await self._take_up()
         await self._bring_unsent(carry=True)
         self._show_state("New chat" if self._ready else self._state[0])
         await self._show_entries([])
@@ -148,7 +164,7 @@ class ChatScreen(ComposingScreen):
     def action_chats(self, words: str = "") -> None:
         """List the chats, those with these words in them where there are any."""
         if self._history is not None:
-            self.app.push_screen(ChatsScreen(self._history, self._deleted, words), self._chosen)
+            self.app.push_screen(ChatsScreen(self._history, self._deleted, self.keymap, words), self._chosen)
 
     async def _chosen(self, opening: Opening | None) -> None:
         """Go to the chat that was chosen, and away from one that was deleted."""
@@ -200,13 +216,18 @@ class ChatScreen(ComposingScreen):
 
     def action_help(self) -> None:
         """Show all keys and commands."""
-        self.app.push_screen(Page("Keys and commands", pages.keys()))
+        self.app.push_screen(Page("Keys and commands", pages.keys(self.keymap)))
 
-    async def action_prompt(self) -> None:
+    def action_prompt(self) -> None:
         """Show what the model would be sent now, with what is in the prompt."""
         if self._history is None or not self._ready or self._busy():
             self._show_state("The model is not there yet" if not self._ready else self._state[0])
-            return
+        else:
+            self._show_prompt()
+
+    @work(exclusive=True, group="prompt")
+    async def _show_prompt(self) -> None:
+        place = self._place
         try:
             pending = await asyncio.to_thread(with_files, self._prompt.text.strip())
             if self._chat is None:
@@ -217,7 +238,41 @@ class ChatScreen(ComposingScreen):
         except TakebackError as error:
             self._show_problem(error)
             return
-        self.app.push_screen(Page(*pages.prompt(sight, parts, context)))
+        if place == self._place and self.is_current:  # else the user has gone elsewhere meanwhile
+            self.app.push_screen(Page(*pages.prompt(sight, parts, context)))
+
+    def action_log(self) -> None:
+        """Show what the program has noted down."""
+        self.app.push_screen(LogPage(self.log_file))
+
+    # The program
+
+    def action_theme(self, name: str = "") -> None:
+        """Take other colours, and keep them; without a name, the user chooses."""
+        names = SETTINGS["theme"].choices
+        if name:
+            self._take_theme(name)
+            return
+
+        def take(place: int | None) -> None:
+            if place is not None:
+                self._take_theme(names[place])
+
+        self.app.push_screen(Choose("Which colours?", [Content(name) for name in names]), take)
+
+    @work(group="theme")
+    async def _take_theme(self, name: str) -> None:
+        try:
+            themes.put_on(self.app, SETTINGS["theme"].read(name, "the theme"))
+            await asyncio.to_thread(save_settings, {"theme": name})
+        except TakebackError as error:
+            self._show_problem(error)
+        else:
+            self._show_state(f"Colours: {name}, also from now on")
+
+    def action_quit(self) -> None:
+        """Leave; what was shown of a reply is kept."""
+        self.app.exit()
 
     # Within the chat
 
@@ -227,26 +282,3 @@ class ChatScreen(ComposingScreen):
             event.stop()
             self._prompt.focus()
             self._prompt.insert(event.character)
-
-    def action_page(self, pages: int) -> None:
-        """Scroll the messages, from the prompt."""
-        scroll = self._transcript.scroll_page_up if pages < 0 else self._transcript.scroll_page_down
-        scroll(animate=False)
-
-    def action_latest(self) -> None:
-        """Go to the end and follow it again."""
-        self._transcript.anchor()
-
-    async def on_transcript_reached_top(self) -> None:
-        """Show older messages of this chat, if there are any."""
-        chat, before = self._chat, self._transcript.oldest
-        if self._history is None or chat is None or before is None:
-            return
-        try:
-            older = await asyncio.to_thread(self._history.entries, chat, before=before, limit=MESSAGES_A_PAGE)
-        except TakebackError as error:
-            await self._transcript.add(Notice(str(error)))
-            self._show_state("Older messages cannot be read", "$text-error")  # the notice may be out of view
-            return
-        if older and chat == self._chat:  # else the user has begun a new chat meanwhile
-            await self._transcript.prepend([MessageView.of_entry(entry) for entry in older])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from inspect import isawaitable
 from pathlib import Path
 from typing import ClassVar
 
 from textual import work
 from textual.app import SuspendNotSupported
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
@@ -24,11 +25,12 @@ from assistant.conversation.shelf import NOT_BEGUN
 from assistant.conversation.window import fit
 from assistant.engine.message import Message
 from assistant.engine.options import GenerateOptions
-from assistant.tui.branching import BranchingScreen
 from assistant.tui.commands import Command, find
 from assistant.tui.completion import suggest
+from assistant.tui.keys import bind
 from assistant.tui.pace import Pace
 from assistant.tui.recall import Recall
+from assistant.tui.sharing import SharingScreen
 from assistant.tui.widgets.message import MessageView, Notice
 from assistant.tui.widgets.prompt import Prompt
 from assistant.tui.widgets.suggestions import Suggestions
@@ -36,19 +38,20 @@ from convert.errors import TakebackError
 from convert.untrusted import clean, clean_line
 
 MOST_RECALLED = 500
+SECONDS_FOR_TWICE = 2.0
 LONG = 2_000
 """Characters from which on a message is measured before it is sent."""
 
 _COMMAND = re.compile(r"/([a-z]+)(?: +(\S.*))?")
 
 
-class ComposingScreen(BranchingScreen):
+class ComposingScreen(SharingScreen):
     """One chat, its replies, its branches, and what is written for it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop", show=False),
-        Binding("ctrl+c", "interrupt", "Copy, or stop", show=False, priority=True),
-        Binding("ctrl+g", "editor", "Your own editor", show=False, priority=True),
+        bind("stop", "stop"),
+        bind("interrupt", "interrupt", priority=True),
+        bind("editor", "editor", priority=True),
     ]
 
     def __init__(
@@ -63,6 +66,7 @@ class ComposingScreen(BranchingScreen):
         super().__init__(load, database, model_name, options)
         self._system = system
         self._recall = Recall()
+        self._interrupted = -SECONDS_FOR_TWICE
         self._unsent: dict[int, str] = {}
         self._storing_unsent = threading.Lock()
         self._writes = Pace(self._begin_to_keep, 1, self.set_timer)
@@ -72,34 +76,46 @@ class ComposingScreen(BranchingScreen):
     async def on_prompt_sent(self, message: Prompt.Sent) -> None:
         """Do the command, or store what the user wrote, show it, and ask for a reply.
 
-        Only then the prompt is emptied, of all that is sent: the user may be writing on.
+        The prompt is emptied once that is done, of all that is sent: the user may be writing on.
         """
         if self._history is None:
             return  # it is not open yet, or the screen says why it cannot be
         if found := _COMMAND.fullmatch(message.text.rstrip()):
             await self._obey(found[1], found[2] or "")
             return
-        if self._busy():
-            return
+        if not self._busy():
+            self._send(message.text)
+
+    @work(group="send")
+    async def _send(self, said: str) -> None:
+        """Send a message: apart from the screen's other work, as the model's thread may be long at something."""
+        assert self._history is not None
         edited, place = self._editing, self._place
+        self._sending = True
         try:
-            text = await asyncio.to_thread(with_files, message.text.strip())
+            text = await asyncio.to_thread(with_files, said.strip())
             await self._measure(text)
             chat, view = await asyncio.to_thread(self._store, self._history, self._chat, text, edited)
+            if edited is None:
+                self._unsent[place] = ""
+            if place == self._place:  # else the user left this chat meanwhile; the message waits there for /again
+                await self._show_sent(chat, view, said, edited)
         except TakebackError as error:
             await self._transcript.add(Notice(f"Not sent: {error}"))
-            return
-        if edited is None:
-            self._unsent[place] = ""
-        if place != self._place:
-            return  # the user left this chat meanwhile; the message waits there for /again
+        finally:
+            self._sending = False
+
+    async def _show_sent(self, chat: int, view: MessageView, said: str, edited: int | None) -> None:
+        """Show what was sent, take it out of the prompt, and ask for a reply."""
         self._chat = chat
         if edited is None:
-            if self._prompt.text.startswith(message.text):
-                self._prompt.fill(self._prompt.text.removeprefix(message.text))
+            if self._prompt.text.startswith(said):
+                self._prompt.fill(self._prompt.text.removeprefix(said))
+            await self._show_end()
         else:
             await self._transcript.cut(edited)
             self._end_editing()
+        self._transcript.anchor()
         await self._transcript.add(view)
         await self._ask(Request(chat))
 
@@ -116,12 +132,16 @@ class ComposingScreen(BranchingScreen):
     ) -> tuple[int, MessageView]:
         """Store a message; returns its chat and what shows it. Not for the screen's thread."""
         if chat is None:
-            chat, message = history.new_chat(text, self._system)
+            chat, message = history.new_chat(text, self._system, self._new_choices())
             history.keep_unsent(NOT_BEGUN, "")
         else:
             message = history.say(chat, text, instead_of=edited)
         stored = history.entry(message) if edited is not None else None
         return chat, MessageView.of_user(text, message) if stored is None else MessageView.of_entry(stored)
+
+    def _new_choices(self) -> str | None:
+        """What is stored with a chat that is begun here, beside its system message."""
+        return None
 
     def action_stop(self) -> None:
         """Stop the reply and keep what was shown of it; else go back to the prompt, then end editing."""
@@ -134,14 +154,18 @@ class ComposingScreen(BranchingScreen):
             self._prompt.focus()
 
     def action_interrupt(self) -> None:
-        """Copy what is selected, else stop the reply, else say how to quit."""
+        """Copy what is selected, else stop the reply; twice with nothing written: quit."""
+        before, self._interrupted = self._interrupted, time.monotonic()
         if selected := self._prompt.selected_text or self.get_selected_text():
             self.app.copy_to_clipboard(selected)
-            self._show_state("Copied, if this terminal allows it")
         elif self._request is not None:
             self.action_stop()
+        elif self._prompt.text:
+            self._show_state(f"{self.keymap.label('quit')} quits")
+        elif self._interrupted - before < SECONDS_FOR_TWICE:
+            self.app.exit()
         else:
-            self._show_state("Ctrl+Q quits")
+            self._show_state(f"{self.keymap.label('interrupt')} once more, or {self.keymap.label('quit')}, quits")
 
     # Commands
 
@@ -167,6 +191,7 @@ class ComposingScreen(BranchingScreen):
 
     def on_text_area_changed(self) -> None:
         """Suggest, say what is attached, and keep what is written."""
+        self._interrupted = -SECONDS_FOR_TWICE
         self._look(self._prompt.before_cursor, self._prompt.text)
         if self._history is not None:
             self._unsent[self._place] = self._prompt.text if self._editing is None else self._set_aside

@@ -29,6 +29,8 @@ from assistant.conversation.reports import (
 )
 from assistant.engine.events import Done, Error, Event, Prefill, Reset, Text
 from assistant.engine.options import GenerateOptions
+from assistant.tui import logbook
+from assistant.tui.keys import Keymap
 from assistant.tui.pace import Pace
 from assistant.tui.widgets.lines import Header, StatusLine
 from assistant.tui.widgets.message import MessageView, Notice
@@ -36,6 +38,7 @@ from assistant.tui.widgets.prompt import Prompt
 from assistant.tui.widgets.transcript import Transcript
 from convert.errors import TakebackError
 
+CANNOT_TAKE_BACK = "it cannot take back what it says, and runs as an ordinary model"
 REDRAWS_A_SECOND = 30
 MESSAGES_A_PAGE = 50
 MESSAGES_ABOVE_A_HIT = 10
@@ -61,17 +64,23 @@ class ReplyingScreen(Screen[None]):
         self._shown_otherwise: Request | None = None
         self._to_say = ""
         self._ready = False
+        self._wanted: str | None = None
+        """The model that is to answer here, as reports name it."""
+        self._takes_back = False
         self._state: tuple[str, str] = ("Starting…", "")
         self._unseen_resets = 0
         self._meter = (0, 0)
         self._redraws = Pace(self._redraw, REDRAWS_A_SECOND, self.set_timer)
         self._reports: deque[Report] = deque()
         self._model = ModelThread(load, self._receive, options)
+        self.keymap = Keymap()
+        self.log_file: Path | None = None
 
     # Reports
 
     def _receive(self, report: Report) -> None:
         """Queue a report, from the model's thread; the screen is woken only where it does not know of any."""
+        logbook.note(report)
         self._reports.append(report)
         # Asked after, not before: else the screen may have taken the last one in between, and sleeps for good.
         if len(self._reports) == 1:
@@ -117,18 +126,22 @@ class ReplyingScreen(Screen[None]):
             case Loading(what, percent):
                 part = f" {percent} %" if percent >= 0 else ""
                 self._show_state(f"{what[:1].upper()}{what[1:]}{part}")
-            case Loaded(info):
+            case Loaded(info, name) if name == self._wanted:
                 self._ready = True
-                self._model_name = info.name
-                self.query_one(Header).show_model(info.name, info.contract is not None)
+                self._model_name, self._takes_back = info.name, info.contract is not None
+                self._show_model()
                 self._show_state("Thinking…" if self._request else "Ready")
                 self._look_at_chat()
-                if info.note:
-                    await self._transcript.add(Notice(info.note))
-            case LoadFailed(message):
+                if note := info.note or ("" if self._takes_back else CANNOT_TAKE_BACK):
+                    await self._transcript.add(Notice(f"{info.name}: {note}"))
+            case LoadFailed(message, name) if name == self._wanted:
                 await self._settle(Error(message))
                 await self._transcript.add(Notice(message))
                 self._show_state("No model: what you write is stored, and not answered", "$text-error")
+
+    def _show_model(self) -> None:
+        """Say above the chat which model it is, and whether it takes back, where that is known."""
+        self.query_one(Header).show_model(self._model_name, self._takes_back if self._ready else None)
 
     async def _reply(self, event: Event) -> None:
         match event:
@@ -139,6 +152,8 @@ class ReplyingScreen(Screen[None]):
                 if self._state[0] != "Writing…":
                     self._show_state("Writing…")
             case Reset():
+                if event.discarded is not None:
+                    await self._transcript.keep_draft(event.discarded)
                 if event.shown_chars or event.shown_prefill_chars:
                     await self._transcript.take_back()
                 else:
@@ -214,19 +229,21 @@ class ReplyingScreen(Screen[None]):
             await asyncio.to_thread(self._history.show_branch, message)
         limit = MESSAGES_A_PAGE if message is None else -1
         entries = await asyncio.to_thread(self._history.entries, chat, limit=limit)
+        entries, more = _page(entries, message)
         if self._request is not None:
             self._model.cancel(self._request)
             self._request = None
         self._chat = chat
         self._meter = (0, 0)
         self._look_at_chat()
-        await self._show_entries(_from(entries, message))
+        await self._show_entries(entries, more_below=more)
         if message is not None:
             self._transcript.go_to(message)
         self._show_keys()
 
-    async def _show_entries(self, entries: Sequence[Entry]) -> None:
-        await self._transcript.show([MessageView.of_entry(entry) for entry in entries])
+    async def _show_entries(self, entries: Sequence[Entry], *, more_below: bool = False) -> None:
+        views = [MessageView.of_entry(entry) for entry in entries]
+        await self._transcript.show(views, more_below=more_below)
 
     @property
     def _transcript(self) -> Transcript:
@@ -248,11 +265,12 @@ class ReplyingScreen(Screen[None]):
 
     def _show_problem(self, error: TakebackError) -> None:
         """Say in the status line that something could not be done."""
+        logbook.LOG.warning("%s", logbook.gist(str(error)))
         self._show_state(str(error), "$text-error")
 
     def _show_keys(self) -> None:
         line = self.query_one(StatusLine)
-        line.show_keys(writing=self._request is not None, width=self.size.width)
+        line.show_keys(self.keymap, writing=self._request is not None, width=self.size.width)
         line.show_meter(*self._meter, width=self.size.width)
 
     def _show_held(self) -> None:
@@ -269,7 +287,11 @@ class ReplyingScreen(Screen[None]):
             self._model.look(self._chat)
 
 
-def _from(entries: list[Entry], message: int | None) -> list[Entry]:
-    """The entries from a little before a message on; all where it is not among them."""
+def _page(entries: list[Entry], message: int | None) -> tuple[list[Entry], bool]:
+    """The entries from a little before a message on, and whether more follow; all where it is not among them."""
     places = [place for place, entry in enumerate(entries) if entry.id == message]
-    return entries[max(0, places[0] - MESSAGES_ABOVE_A_HIT) :] if places else entries
+    if not places:
+        return entries, False
+    first = max(0, places[0] - MESSAGES_ABOVE_A_HIT)
+    end = first + MESSAGES_A_PAGE
+    return entries[first:end], end < len(entries)

@@ -110,7 +110,7 @@ async def test_the_prompt_is_shown_exactly(start, database) -> None:
     async with app.run_test(size=(100, 24)) as pilot:
         await until(pilot, lambda: state(app) == "Ready")
         app.chat._prompt.text = "half a question"
-        await app.chat.action_prompt()
+        app.chat.action_prompt()
         await until(pilot, lambda: isinstance(app.screen, Page))
         mark = "\N{REPLACEMENT CHARACTER}"
         sent = (
@@ -121,10 +121,10 @@ async def test_the_prompt_is_shown_exactly(start, database) -> None:
         assert "11 of 4,096 tokens" in page(app)
         await pilot.press("escape", "ctrl+n")
         app.chat._prompt.text = ""
-        await app.chat.action_prompt()
-        assert "nothing is said yet" in state(app)
+        app.chat.action_prompt()
+        await until(pilot, lambda: "nothing is said yet" in state(app))
         app.chat._prompt.text = "new"
-        await app.chat.action_prompt()
+        app.chat.action_prompt()
         await until(pilot, lambda: isinstance(app.screen, Page) and "<|user|>new<|assistant|>" in page(app))
 
 

@@ -34,11 +34,11 @@ async def test_older_messages_come_when_the_reader_reaches_the_top(start, databa
         await until(pilot, lambda: len(app.screen.query(".user")) == 100 and transcript.scroll_y > 0)
         assert re.search(r"message 80\s", frames.screen().splitlines()[3]), "the reader was moved"
         transcript.scroll_home(animate=False)
-        await until(pilot, lambda: len(app.screen.query(".user")) == 130 and transcript.scroll_y > 0)
+        await until(pilot, lambda: transcript.rest_below and transcript.scroll_y > 0)
         assert re.search(r"message 30\s", frames.screen().splitlines()[3]), "the reader was moved"
         transcript.scroll_home(animate=False)
         await until(pilot, lambda: re.search(r"message 0\s", frames.screen()))
-        assert len(app.screen.query(".user")) == 130
+        assert len(app.screen.query(".user")) == transcript_module.MOST_MOUNTED
 
 
 async def test_messages_that_were_removed_come_back_from_the_store(start, monkeypatch) -> None:
@@ -57,11 +57,14 @@ async def test_messages_that_were_removed_come_back_from_the_store(start, monkey
         transcript = app.screen.query_one(Transcript)
         await pilot.press("pageup")
         transcript.scroll_home(animate=False)
-        await until(pilot, lambda: len(app.screen.query(MessageView)) == 16)
+        await until(pilot, lambda: transcript.rest_below)
         transcript.scroll_home(animate=False)
         await until(pilot, lambda: "question 0." in frames.screen())
-        words = [view._parts[1].plain for view in app.screen.query(MessageView)]
-        assert words == [f"{what} {n}." for n in range(8) for what in ("question", "answer")]
+        all_words = [f"{what} {n}." for n in range(8) for what in ("question", "answer")]
+        assert [view._parts[1].plain for view in app.screen.query(MessageView)] == all_words[:12]
+        transcript.scroll_end(animate=False)
+        await until(pilot, lambda: not transcript.rest_below)
+        assert [view._parts[1].plain for view in app.screen.query(MessageView)] == all_words[-12:]
 
 
 async def test_older_messages_that_cannot_be_read_can_be_asked_for_again(

@@ -75,7 +75,7 @@ async def test_a_cut_reply_is_continued_and_the_prompt_shown(start, database) ->
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: state(app) == "Ready")
         app.screen.query_one("Prompt").text = "Count from one to twenty."
-        await app.chat.action_prompt()
+        app.chat.action_prompt()
         await until(pilot, lambda: isinstance(app.screen, Page))
         sent = str(app.screen.query_one(".page").render())
         assert sent.endswith("<|im_start|>user\nCount from one to twenty.<|im_end|>\n<|im_start|>assistant\n")

@@ -72,7 +72,7 @@ def test_the_prompt_that_is_sent(snap_compare, start, size) -> None:
     async def ask(pilot) -> None:
         await until(pilot, lambda: state(app) == "Ready")
         app.chat._prompt.text = "How do I peel an orange, and what is <|user|> for?"
-        await app.chat.action_prompt()
+        app.chat.action_prompt()
         await until(pilot, lambda: isinstance(app.screen, Page))
 
     assert snap_compare(app, terminal_size=size, run_before=ask)

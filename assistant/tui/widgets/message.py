@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.message import Message
 from textual.selection import Selection
 from textual.visual import Visual
 from textual.widgets import Static
 
 from assistant.conversation.records import Entry
 from assistant.tui.document import Block, Document
-from assistant.tui.markdown import TAB, GrowingMarkdown, render
+from assistant.tui.keys import bind
+from assistant.tui.markdown import ADDRESS, TAB, GrowingMarkdown, render
 from convert.untrusted import clean, clean_line
 
 YOU, MODEL = "You", "Assistant"
@@ -22,7 +25,7 @@ ONLY = (1, 1)
 REMARKS = {
     "cancelled": "Stopped",
     "length": "Stopped at the length limit",
-    "context_full": "The context is full. Ctrl+N begins a new chat",
+    "context_full": "The context is full. /new begins a new chat",
     "killed": "Unfinished: Takeback ended while this was written",
     "error": "Unfinished",
     "": "Still being written, in another Takeback",
@@ -30,19 +33,33 @@ REMARKS = {
 """What is said below a reply that did not simply end, by its reason."""
 
 
+DRAFT_CLOSED = "▸ A draft was taken back: Enter shows it"
+DRAFT_OPEN = "▾ Taken back, no part of this chat: Enter hides it"
+
+
 class MessageView(Static, can_focus=True):
     """A settled message. It gets the focus by keys alone: a click begins to select its text."""
 
     FOCUS_ON_CLICK: ClassVar[bool] = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("e", "screen.edit", "Edit", show=False),
-        Binding("r", "screen.regenerate", "Write again", show=False),
-        Binding("c", "screen.continue_reply", "Continue", show=False),
-        Binding("left", "screen.older_version", "Version before", show=False),
-        Binding("right", "screen.newer_version", "Next version", show=False),
+        bind("edit", "screen.edit"),
+        bind("again", "screen.regenerate"),
+        bind("continue", "screen.continue_reply"),
+        bind("copy", "screen.copy_message"),
+        bind("code", "screen.copy_code"),
+        bind("links", "screen.links"),
+        bind("older", "screen.older_version"),
+        bind("newer", "screen.newer_version"),
         Binding("up", "app.focus_previous", "Message before", show=False),
         Binding("down", "app.focus_next", "Next message", show=False),
     ]
+
+    class AddressClicked(Message):
+        """The user clicked on an address in a message."""
+
+        def __init__(self, address: str) -> None:
+            super().__init__()
+            self.address = address
 
     def __init__(
         self,
@@ -62,9 +79,12 @@ class MessageView(Static, can_focus=True):
         """
         self.role = role
         self.entry = entry
+        self.growing = False
+        """Whether another program is writing it."""
         self.versions = place[1]
+        self._text = ""
         self._parts = (
-            (_label(name, place), *_line(notice, "$text-secondary")),
+            [_label(name, place), *_line(notice, "$text-secondary")],
             body,
             _line(remark, "$text-warning", gap=True),
         )
@@ -109,7 +129,24 @@ class MessageView(Static, can_focus=True):
             body = Document([Block(Content(no_answer(resets)))])
         remark = REMARKS.get(reason, "")
         notice = taken_back(shown_resets)
-        return cls("assistant", MODEL, body, notice=notice, remark=remark, entry=entry, place=place)
+        view = cls("assistant", MODEL, body, notice=notice, remark=remark, entry=entry, place=place)
+        view.growing = not reason
+        view._text = "" if reason else text
+        return view
+
+    def differs(self, entry: Entry) -> bool:
+        """Whether a growing reply is no longer as it was when this was made."""
+        return (entry.text, not entry.reason) != (self._text, self.growing)
+
+    def forget(self) -> None:
+        """As of a live reply: for one that another program may have taken back."""
+        self._text, self._parts = "", ([], Document([]), [])
+        _forget(self)
+
+    @property
+    def allow_select(self) -> bool:
+        """Not what another program is writing: it may yet be taken back there."""
+        return super().allow_select and not self.growing
 
     def reserve(self, lines: int) -> None:
         """Take at least so many lines, so that the screen stays where it is."""
@@ -120,6 +157,13 @@ class MessageView(Static, can_focus=True):
     def height_at(self, width: int) -> int:
         """How many lines it takes, its margin included, in a transcript of this width in cells."""
         return _height_at(self, self._document(0), width)
+
+    def on_click(self, event: events.Click) -> None:
+        """Find the address that was clicked on; a click that ends a selection is none."""
+        address = event.style.meta.get(ADDRESS)
+        if address and not self.screen.selections:
+            event.stop()
+            self.post_message(self.AddressClicked(address))
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text, without what stands around it."""
@@ -171,8 +215,7 @@ class LiveReply(Static):
         """
         self._said.clear()
         self._text = GrowingMarkdown()
-        self.update(Document([]))
-        self._render_cache = self._render_cache._replace(lines=[])
+        _forget(self)
 
     def redraw(self) -> None:
         """Show all the text so far."""
@@ -194,6 +237,51 @@ class Notice(Static):
     def height_at(self, width: int) -> int:
         """As a message's."""
         return _height_at(self, self._text, width)
+
+
+class Draft(Static, can_focus=True):
+    """A draft that was taken back and that the user asked to see. It is shown on request, and never copied.
+
+    It is in no store: where the chat is left, it is gone.
+    """
+
+    ALLOW_SELECT: ClassVar[bool] = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,space", "open", "Show or hide", show=False),
+        Binding("up", "app.focus_previous", "Message before", show=False),
+        Binding("down", "app.focus_next", "Next message", show=False),
+    ]
+
+    def __init__(self, text: str) -> None:
+        self._text = clean_text(text)
+        self._open = False
+        super().__init__(self._document(), markup=False, classes="draft")
+        self.auto_links = False
+
+    def action_open(self) -> None:
+        """Show the draft, or hide it again."""
+        self._open = not self._open
+        self.update(self._document())
+
+    def on_click(self) -> None:
+        """The same, by the mouse."""
+        self.action_open()
+
+    def height_at(self, width: int) -> int:
+        """As a message's."""
+        return _height_at(self, self._document(), width)
+
+    def _document(self) -> Document:
+        if not self._open:
+            return Document(_line(DRAFT_CLOSED, "$text-secondary"))
+        head = _line(DRAFT_OPEN, "$text-secondary")
+        body = Block(Content(self._text).stylize("$foreground-muted"), "┊ ", "┊ ", said=False)
+        return Document([*head, body])
+
+
+def _forget(view: Static) -> None:
+    view.update(Document([]))
+    view._render_cache = view._render_cache._replace(lines=[])
 
 
 def _height_at(view: Static, visual: Visual, width: int) -> int:

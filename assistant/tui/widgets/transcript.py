@@ -12,11 +12,11 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from assistant.tui.forget import forget_drawn_text
-from assistant.tui.widgets.message import LiveReply, MessageView, Notice
+from assistant.tui.widgets.message import Draft, LiveReply, MessageView, Notice
 
-MOST_MOUNTED = 120
-"""More widgets than this make every layout slow; the oldest then go, and come back from the store."""
-KEPT_MOUNTED = 60
+MOST_MOUNTED = 100
+"""More widgets than this make every layout slow; some then go, and come back from the store."""
+KEPT_MOUNTED = 50
 
 BOUNDARY = "↑ The model no longer sees what is above"
 
@@ -36,11 +36,16 @@ class Transcript(VerticalScroll, can_focus=False):
     class ReachedTop(Message):
         """The reader has come to the first message on the screen."""
 
+    class ReachedBottom(Message):
+        """The reader has come to the last message on the screen, which is not the last of the chat."""
+
     def __init__(self) -> None:
         super().__init__()
+        self.rest_below = False
+        """Whether the chat goes on below what is on the screen."""
         self._messages = Vertical(id="messages")
         self._live: LiveReply | None = None
-        self._prepending = False
+        self._paging = False
         self._first_seen: int | None = None
         self._shown = 0
         """How many chats were shown so far."""
@@ -64,10 +69,12 @@ class Transcript(VerticalScroll, can_focus=False):
         return self._live
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Say when the reader has come to the top."""
+        """Say when the reader has come to the top, or to the bottom of what is on the screen."""
         super().watch_scroll_y(old_value, new_value)
         if new_value <= 0 < old_value and not self.following:
             self.post_message(self.ReachedTop())
+        elif self.rest_below and old_value < new_value >= self.max_scroll_y:
+            self.post_message(self.ReachedBottom())
 
     def release_anchor(self) -> None:
         """The reader scrolls: do not follow the end, unless that is where the reader stays."""
@@ -78,11 +85,22 @@ class Transcript(VerticalScroll, can_focus=False):
     @property
     def oldest(self) -> int | None:
         """The id in the store of the first message on the screen; what is older was left out, or is gone."""
-        entries = (view.entry for view in self._messages.query(MessageView).results())
-        return next((entry for entry in entries if entry is not None), None)
+        return next(iter(self._entries()), None)
 
-    async def show(self, views: Sequence[Widget]) -> None:
-        """Show another chat, or the welcome where there is nothing to show, in one frame."""
+    @property
+    def newest(self) -> int | None:
+        """The id in the store of the last message on the screen."""
+        return next(reversed(self._entries()), None)
+
+    def _entries(self) -> list[int]:
+        views = self._messages.query(MessageView).results()
+        return [view.entry for view in views if view.entry is not None]
+
+    async def show(self, views: Sequence[Widget], *, more_below: bool = False) -> None:
+        """Show another chat, or the welcome where there is nothing to show, in one frame.
+
+        Where `more_below`, these are not the chat's last messages, and the view does not go to their end.
+        """
         old, self._live, self._first_seen = self._live, None, None
         self._shown += 1
         with self.app.batch_update():
@@ -91,7 +109,11 @@ class Transcript(VerticalScroll, can_focus=False):
         if old is not None:  # it may be taken back yet, where nobody sees it
             old.forget()
             self.call_after_refresh(forget_drawn_text)
-        self.anchor()
+        self.rest_below = more_below
+        if more_below:
+            self.release_anchor()
+        else:
+            self.anchor()
 
     async def mark_boundary(self, first: int | None) -> None:
         """Draw a line above the first message that the model still sees; None: it sees all."""
@@ -127,6 +149,7 @@ class Transcript(VerticalScroll, can_focus=False):
         view = self._view(entry)
         children = self._messages.children
         self.screen.clear_selection()  # it would keep what is removed
+        self.rest_below = False
         await self._messages.remove_children(children[0 if view is None else children.index(view) :])
 
     def _view(self, entry: int) -> MessageView | None:
@@ -135,29 +158,55 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def prepend(self, views: Sequence[MessageView]) -> None:
         """Show older messages above, without moving what the reader looks at."""
-        self._prepending = True
+        self._paging = True
         with self.app.batch_update():
             await self._messages.mount_all(views, before=0)
             added = sum(view.height_at(self._messages.content_size.width) for view in views)
             if self._first_seen in [view.entry for view in views] and (line := await self._draw_boundary()):
                 added += line.height_at(self._messages.content_size.width)
-            self.set_reactive(Widget.scroll_y, self.scroll_y + added)
-            self.set_reactive(Widget.scroll_target_y, self.scroll_y)
-        self.call_after_refresh(self._prepended)
+            self._move(added)
+            children = self._messages.children
+            if len(children) > MOST_MOUNTED and self._live is None:
+                await self._messages.remove_children(children[MOST_MOUNTED:])
+                self.rest_below = True
+        self.call_after_refresh(self._paged)
 
-    def _prepended(self) -> None:
-        self._prepending = False
+    async def extend(self, views: Sequence[MessageView], *, more_below: bool) -> None:
+        """Show newer messages below, without moving what the reader looks at."""
+        self._paging = True
+        with self.app.batch_update():
+            await self._messages.mount_all(views)
+            self.rest_below = more_below
+            children = self._messages.children
+            if (surplus := len(children) - MOST_MOUNTED) > 0:
+                first = _next_stored(children, surplus)
+                removed = children[first].virtual_region.y - children[0].virtual_region.y
+                await self._messages.remove_children(children[:first])
+                self._move(-removed)
+            if self._first_seen in [view.entry for view in views]:
+                await self._messages.query(".boundary").remove()
+                await self._draw_boundary()
+        self.call_after_refresh(self._paged)
+
+    def _move(self, rows: int) -> None:
+        """Be so many rows further down, in a layout that is still to come."""
+        self.set_reactive(Widget.scroll_y, max(0, self.scroll_y + rows))
+        self.set_reactive(Widget.scroll_target_y, self.scroll_y)
+
+    def _paged(self) -> None:
+        self._paging = False
 
     def _check_anchor(self) -> None:
-        # While older messages come in, the place is that of the new layout and the end that of the old.
-        if not self._prepending:
+        # While other messages come in, the place is that of the new layout and the end that of the old; and
+        # where the chat goes on below, its end is not here.
+        if not self._paging and not self.rest_below:
             super()._check_anchor()
 
     async def add(self, view: Widget) -> None:
         """Show a message or a notice at the end, but above a reply that is being written."""
         with self.app.batch_update():
             await self._messages.query("#welcome").remove()
-            if self._live is None:
+            if self._live is None and self.following:
                 for settled in self._messages.query(MessageView).results():
                     settled.reserve(0)
                 await self._prune()
@@ -194,6 +243,24 @@ class Transcript(VerticalScroll, can_focus=False):
             # A shorter chat may have put the reader at its end, which is not where the reader went.
             self.call_after_refresh(super().release_anchor)
 
+    async def keep_draft(self, text: str) -> None:
+        """Put a draft that was taken back above the live reply, folded up."""
+        if self._live is not None:
+            await self._messages.mount(Draft(text), before=self._live)
+
+    async def replace(self, old: MessageView, new: MessageView) -> None:
+        """Show a message that another program writes as it is now, in one frame, without moving the view."""
+        focused = old.has_focus
+        if not self.following:
+            new.reserve(min(old.size.height, self.size.height - old.styles.margin.height))
+        with self.app.batch_update():
+            await self._messages.mount(new, after=old)
+            await old.remove()
+            if focused:
+                self.screen.set_focus(new, scroll_visible=False)
+        old.forget()
+        self.call_after_refresh(forget_drawn_text)  # it may have been taken back there
+
     async def settle(self, *views: MessageView | Notice) -> None:
         """Put the finished reply, or what is to be said of it, in the place of the live one, in one frame."""
         if (live := self._live) is None:
@@ -210,9 +277,13 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def _prune(self) -> None:
         """Remove the oldest, down to a message that the store knows, so that it can say what came before."""
-        children = list(self._messages.children)
+        children = self._messages.children
         if len(children) > MOST_MOUNTED and self.following:
-            for cut in range(len(children) - KEPT_MOUNTED, len(children)):
-                if getattr(children[cut], "entry", None) is not None:
-                    await self._messages.remove_children(children[:cut])
-                    return
+            first = _next_stored(children, len(children) - KEPT_MOUNTED)
+            await self._messages.remove_children(children[:first])
+
+
+def _next_stored(children: Sequence[Widget], place: int) -> int:
+    """The place of the first message from `place` on that the store knows; 0 where there is none."""
+    places = range(place, len(children))
+    return next((number for number in places if getattr(children[number], "entry", None) is not None), 0)
