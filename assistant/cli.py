@@ -33,7 +33,9 @@ CHAT = _command("assistant.tui.cli", "chat", "the chat")
 COMMANDS = {
     "ask": _command("assistant.cli_ask", "ask", "one reply on standard output"),
     "chats": _command(
-        "assistant.conversation.cli", "chats", "past chats: list, search, show, export, import, delete"
+        "assistant.conversation.cli",
+        "chats",
+        "past chats: list, search, show, rename, export, import, delete, undo",
     ),
     "models": _command(
         "assistant.models.cli", "models", "models on this machine: list, add, pull, show, remove"
@@ -52,6 +54,9 @@ COMMANDS = {
     ),
     "doctor": _command(
         "assistant.doctor_cli", "doctor", "what is installed, where things are, what uses the network"
+    ),
+    "completions": _command(
+        "assistant.completions.cli", "completions", "the script that completes commands in bash, zsh or fish"
     ),
 }
 
@@ -126,7 +131,7 @@ def _run(words: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="show the version and exit")
-    _add_arguments(CHAT, parser.add_argument_group("the chat's options"))
+    add_arguments(CHAT, parser.add_argument_group("the chat's options"))
     known, unknown = parser.parse_known_args(words)
     if known.version:
         print(f"takeback {_version()}")
@@ -136,17 +141,18 @@ def _run(words: list[str]) -> int:
 
 def _call(command: Command, name: str, words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=name, description=_capitalized(command.summary), allow_abbrev=False)
-    _add_arguments(command, parser)
+    add_arguments(command, parser)
     run = cast(Callable[[argparse.Namespace], int], getattr(import_module(command.module), command.run))
     return run(parser.parse_args(words))
 
 
-def _add_arguments(command: Command, parser: argparse._ActionsContainer) -> None:
+def add_arguments(command: Command, parser: argparse._ActionsContainer) -> None:
+    """Give a parser the arguments of a command."""
     getattr(import_module(command.module), command.add_arguments)(parser)
 
 
 def _list_commands() -> str:
-    lines = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:<11} {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(["commands:", *lines, "", "takeback COMMAND --help tells more about each."])
 
 
