@@ -47,13 +47,17 @@ def added_tokens(tokenizer: Mapping[str, Json], settings: Mapping[str, Json]) ->
             raise TakebackError(
                 f"tokenizer_config.json: the token {i:,} is not what tokenizer.json says; save both again"
             )
-    wrong = [entry for entry in added.values() if entry.said("lstrip") or entry.said("single_word")]
+    return list(added.values())
+
+
+def refuse_odd_search(entries: list[Added]) -> None:
+    """Refuse tokens that are sought in a text as llama.cpp cannot; TakebackError names the first."""
+    wrong = [entry for entry in entries if entry.said("lstrip") or entry.said("single_word")]
     if wrong:
         shown = clean_line(wrong[0].text[:80])
         raise TakebackError(
             f"tokenizer.json: {shown} is sought with lstrip or single_word, as llama.cpp cannot"
         )
-    return list(added.values())
 
 
 def take_space_behind(entries: list[Added]) -> bool:

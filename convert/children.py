@@ -97,14 +97,15 @@ def child_main(work: Callable[[Json, Callable[[int, int], None]], Json]) -> None
     """The other side: read the request, do the work, write the result; end at once when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
     request = json.loads(sys.stdin.buffer.readline())
+    results = sys.stdout  # the work may send what others print elsewhere
 
     def watch() -> None:
         sys.stdin.buffer.read()
         os._exit(1)
 
     def say(kind: str, value: Json) -> None:
-        sys.stdout.write(json.dumps({kind: value}) + "\n")
-        sys.stdout.flush()
+        results.write(json.dumps({kind: value}) + "\n")
+        results.flush()
 
     threading.Thread(target=watch, daemon=True).start()
     status = 1

@@ -24,6 +24,8 @@ examples:
       a GGUF base and a trained adapter, half the size of bf16
   takeback convert my-checkpoint model.gguf --type q4_k_m --protect-reset q8_0
       small, but with the reset token's rows in full quality
+  takeback convert falcon-checkpoint model.gguf --upstream
+      an architecture that takeback does not know, by llama.cpp's own converter; the reset token is proven all the same
   takeback convert ORG/NAME model.gguf --type q8_0
       fetched from the hub first; a fetch that was cut off goes on where it ended
 
@@ -79,6 +81,12 @@ def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="the least type of the tensors that hold the reset token: q8_0 (default), f16, ..., or none",
     )
+    parser.add_argument(
+        "--upstream",
+        action="store_true",
+        help="of an architecture that is not known here: let llama.cpp's own converter do it, in another process "
+        "(pip install 'takeback[families]')",
+    )
     _add_offline(parser)
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
@@ -90,13 +98,16 @@ def run_convert(args: argparse.Namespace) -> int:
     from convert.hub import local
     from convert.meter import Meter
 
+    make = convert
+    if args.upstream:
+        from convert.upstream import convert_upstream as make
     protect = None if args.protect_reset == "none" else args.protect_reset
     meter = Meter()
     try:
         show = meter.show if sys.stderr.isatty() else None
         source = local(args.source, offline=args.offline, progress=show)
         adapter = args.adapter and local(args.adapter, adapter=True, offline=args.offline, progress=show)
-        report = convert(
+        report = make(
             source,
             args.out,
             adapter=adapter,

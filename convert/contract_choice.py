@@ -69,8 +69,9 @@ def choose(
     reset_token: str | None,
     after_reset: str | None,
     file_type: str,
+    vocabulary: Vocabulary | None = None,
 ) -> Choice:
-    """Find the reset token and put it into the vocabulary as CONTROL.
+    """Find the reset token and put it into the vocabulary as CONTROL; it is the source's unless one is given.
 
     What is known is from the flags, else from backtrack.json beside the adapter or the checkpoint, else from
     the keys of a GGUF source, else from the one added token that looks like a reset token. Raises TakebackError
@@ -81,7 +82,7 @@ def choose(
     record = _record(source, adapter)
     old = None if source.header is None else read_contract(source.header, reset_token)[0]
     expected = reset_token or (record.reset_token if record else None) or (old.token if old else None)
-    vocabulary = source_vocabulary(source, adapter, planned.rows)
+    vocabulary = vocabulary or source_vocabulary(source, adapter, planned.rows)
     name = expected or _likely(vocabulary) or DEFAULT_TOKEN
     vocabulary = _named_new_rows(vocabulary, planned, name, record, adapter)
     if len(vocabulary.tokens) != planned.rows:

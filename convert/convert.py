@@ -3,6 +3,7 @@
 import hashlib
 import re
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from convert.quantize import FILE_TYPES, NEED_IMPORTANCE, PROTECTING, quantize
 from convert.reset_token import ResetContract, contract_metadata
 from convert.source_digest import SourceDigest
 from convert.untrusted import clean_line
-from convert.vocabulary import Vocabulary
 
 _UNKNOWN_DIGEST = "0" * 64
 _HEADER_ROOM = 64 << 20
@@ -61,7 +61,7 @@ def convert(
     TakebackError for everything that is wrong with the source, the adapter or the place to write to.
     """
     started = time.monotonic()
-    _check_types(type, protect_reset)
+    check_types(type, protect_reset)
     with ExitStack() as stack:
         opened = stack.enter_context(open_checkpoint(source))
         lora = stack.enter_context(open_adapter(adapter)) if adapter is not None else None
@@ -77,7 +77,7 @@ def convert(
         size = sum(tensor.nbytes for tensor in tensors) + _HEADER_ROOM
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=1))  # one: a digest is fed in order
         digest = SourceDigest(opened, lora, pool)
-        metadata = _metadata(opened, planned, choice, type)
+        metadata = result_metadata(opened, planned, choice, type)
         report = progress or silent
 
         def seen(tensor: OutputTensor, raw: numbers.Bytes) -> None:
@@ -89,17 +89,18 @@ def convert(
             try:
                 write_gguf(whole, metadata, tensors, seen, report)
                 if not direct:
-                    quantize(whole, partial, type, _useful(protect, type), report)
+                    quantize(whole, partial, type, useful_protection(protect, type), report)
             finally:
                 if not direct:
                     whole.unlink(missing_ok=True)
-            choice = _sealed(partial, choice, digest)
+            choice = sealed(partial, choice, digest.hexdigest)
             nbytes = partial.stat().st_size
     seconds = time.monotonic() - started
     return ConvertReport(out, type, nbytes, len(tensors), seconds, choice.contract, choice.notes)
 
 
-def _check_types(file_type: str, protect: str | None) -> None:
+def check_types(file_type: str, protect: str | None) -> None:
+    """Refuse a type of file, or one to protect with, that cannot be made."""
     if file_type in NEED_IMPORTANCE:
         raise TakebackError(f"the type {file_type} needs measured importances of the weights; take another")
     if file_type not in FILE_TYPES:
@@ -111,7 +112,7 @@ def _check_types(file_type: str, protect: str | None) -> None:
         raise TakebackError(f"nothing can be protected with {clean_line(protect[:40])}; known: none, {known}")
 
 
-def _useful(protect: str | None, file_type: str) -> str | None:
+def useful_protection(protect: str | None, file_type: str) -> str | None:
     """The protecting type, unless the file's own type is at least as good."""
     own = numbers.ENCODABLE.get(file_type)
     return (
@@ -119,7 +120,9 @@ def _useful(protect: str | None, file_type: str) -> str | None:
     )
 
 
-def _metadata(source: Checkpoint, planned: Plan, choice: Choice, file_type: str) -> dict[str, TypedValue]:
+def result_metadata(
+    source: Checkpoint, planned: Plan, choice: Choice, file_type: str
+) -> dict[str, TypedValue]:
     """All keys of the result: a GGUF source keeps its own, a folder's follow from its config.json."""
     text, number = ValueType.STRING, ValueType.UINT32
     if source.header is not None:
@@ -131,7 +134,11 @@ def _metadata(source: Checkpoint, planned: Plan, choice: Choice, file_type: str)
             "general.architecture": TypedValue(text, planned.family.GGUF if planned.family else ""),
             "general.type": TypedValue(text, "model"),
             "general.name": TypedValue(
-                text, _model_name(given or _folder_name(source.path.resolve()), choice.vocabulary)
+                text,
+                model_name(
+                    given or folder_name(source.path.resolve()),
+                    takes_space_behind=choice.vocabulary.takes_space_behind,
+                ),
             ),
             **planned.hyper_parameters,
         }
@@ -146,26 +153,26 @@ def _metadata(source: Checkpoint, planned: Plan, choice: Choice, file_type: str)
     return values
 
 
-def _folder_name(path: Path) -> str:
+def folder_name(path: Path) -> str:
     """A checkpoint's name by its folder; one of the hub's is called by its commit, in the repository's."""
     return path.parents[1].name.rpartition("--")[2] if path.parent.name == "snapshots" else path.name
 
 
-def _model_name(name: str, vocabulary: Vocabulary) -> str:
+def model_name(name: str, *, takes_space_behind: bool) -> str:
     """A name by which llama.cpp treats the spaces behind special tokens as the vocabulary says.
 
     It looks for "phi-3" in it, and has no other way to know.
     """
     plain = re.sub(r"(?i)phi-?3", "phi 3", clean_line(name[:200]))
-    return f"{plain} (phi-3)" if vocabulary.takes_space_behind else plain
+    return f"{plain} (phi-3)" if takes_space_behind else plain
 
 
-def _sealed(path: Path, choice: Choice, digest: SourceDigest) -> Choice:
+def sealed(path: Path, choice: Choice, source_digest: Callable[[], str]) -> Choice:
     """Write the two hashes into the finished file, and whether it is the one that was calibrated."""
     if choice.contract is None:
         return choice
     row = reset_row_sha256(path, choice.contract.token_id)
-    choice = choice.sealed(digest.hexdigest(), row)
+    choice = choice.sealed(source_digest(), row)
     assert choice.contract is not None
     values = contract_metadata(choice.contract)
     known_now = ("backtrack.source_sha256", "backtrack.reset_row_sha256", "backtrack.calibrated")

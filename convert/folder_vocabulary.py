@@ -7,7 +7,7 @@ what transformers saves. The chat template is taken byte for byte.
 from collections.abc import Mapping
 from pathlib import Path
 
-from convert.added_tokens import MAX_ID, added_tokens, take_space_behind
+from convert.added_tokens import MAX_ID, added_tokens, refuse_odd_search, take_space_behind
 from convert.byte_level import byte_level_metadata
 from convert.checkpoint import Json, read_json
 from convert.errors import TakebackError
@@ -33,6 +33,7 @@ def folder_vocabulary(folder: Path, base: Path, rows: int, config: Mapping[str, 
     generation = _optional(base / "generation_config.json")
     vocab = _vocab(_bpe(tokenizer))
     entries = added_tokens(tokenizer, settings)
+    refuse_odd_search(entries)
     added = {entry.id: (entry.text, CONTROL if entry.said("special") else USER_DEFINED) for entry in entries}
     if is_sentencepiece(tokenizer):
         normalized = frozenset(entry.id for entry in entries if entry.said("normalized"))
@@ -49,8 +50,7 @@ def folder_vocabulary(folder: Path, base: Path, rows: int, config: Mapping[str, 
     begins, ends = _framing(tokenizer)
     other[_KEY + "add_bos_token"] = TypedValue(ValueType.BOOL, begins)
     other[_KEY + "add_eos_token"] = TypedValue(ValueType.BOOL, ends)
-    own = _templates(folder, settings)
-    other |= own or _templates(base, _optional(base / "tokenizer_config.json"))
+    other |= chat_template(folder, base)
     return Vocabulary(texts, types, other, take_space_behind(entries))
 
 
@@ -142,7 +142,13 @@ def _objects(given: Json) -> list[dict[str, Json]]:
     return [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
 
 
-def _templates(folder: Path, settings: Mapping[str, Json]) -> dict[str, TypedValue]:
+def chat_template(folder: Path, base: Path) -> dict[str, TypedValue]:
+    """The key of the chat template, byte for byte: the folder's, or else that of `base`; empty without one."""
+    own = _template(folder, _optional(folder / "tokenizer_config.json"))
+    return own or _template(base, _optional(base / "tokenizer_config.json"))
+
+
+def _template(folder: Path, settings: Mapping[str, Json]) -> dict[str, TypedValue]:
     """The chat template; chat_template.jinja wins over tokenizer_config.json, as in transformers."""
     path = folder / "chat_template.jinja"
     given = settings.get("chat_template")

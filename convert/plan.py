@@ -49,14 +49,16 @@ def plan(source: Checkpoint, adapter: Adapter | None) -> Plan:
     tensors = _named(source, family, {key: value.data for key, value in hyper.items()})
     base = tensors.get(EMBEDDING) or tensors.get("token_embd.weight")
     if adapter is not None:
-        tensors = _merged(tensors, adapter, family, hyper)
+        assert family is not None  # an unknown architecture with an adapter was refused
+        plain = {key: value.data for key, value in hyper.items()}
+        tensors = merged(tensors, adapter, family.tensor_names(plain), family.transforms(plain))
     tied = bool(source.config.get("tie_word_embeddings")) or (family is not None and not family.OWN_HEAD)
-    tensors = _without_tied_head(tensors, tied=tied)
+    tensors = without_tied_head(tensors, tied=tied)
     _check_head(tensors, family)
     embedding = tensors.get(EMBEDDING) or tensors.get("token_embd.weight")
     if base is None or embedding is None:
         raise TakebackError(f"{source.path}: has no embedding; it is not a language model")
-    _check_heads_rows(tensors)
+    check_heads_rows(tensors)
     made = family.made_tensors(source.config) if family is not None and source.header is None else {}
     extra = [OutputTensor(name, values.shape, numbers.F32, made=values) for name, values in made.items()]
     return Plan(family, hyper, (*extra, *tensors.values()), base.shape[0], embedding.shape[0])
@@ -72,7 +74,7 @@ def _named(
         theirs = {ours_: name for name, ours_ in ours.items()}
         named = {theirs.get(name, name): tensor for name, tensor in source.tensors.items()}
         return {
-            name: replace(_output(tensor.name, tensor, changes.get(name, UNCHANGED)), done=True)
+            name: replace(output(tensor.name, tensor, changes.get(name, UNCHANGED)), done=True)
             for name, tensor in named.items()
         }
     stored = {name: tensor for name, tensor in source.tensors.items() if not name.endswith(_HARMLESS)}
@@ -83,51 +85,53 @@ def _named(
         wrong = f"has the tensor {clean_line(unknown[0])}, which" if unknown else f"lacks {missing[0]}, which"
         raise TakebackError(f"{source.path}: {wrong} does not fit the architecture and its config.json")
     return {
-        name: _output(gguf_name, stored[name], changes.get(name, UNCHANGED))
+        name: output(gguf_name, stored[name], changes.get(name, UNCHANGED))
         for name, gguf_name in ours.items()
         if name in stored
     }
 
 
-def _output(name: str, tensor: StoredTensor, transform: Transform) -> OutputTensor:
+def output(name: str, tensor: StoredTensor, transform: Transform = UNCHANGED) -> OutputTensor:
+    """A tensor of the result, still in its source's type; TakebackError where it has none that ggml knows."""
     if not tensor.nbytes or not 1 <= len(tensor.shape) <= 4:
         raise TakebackError(f"the tensor {clean_line(tensor.name)} has an impossible shape")
     return OutputTensor(name, tensor.shape, tensor.number_type(), tensor, transform=transform)
 
 
-def _merged(
-    tensors: dict[str, OutputTensor],
+def merged(
+    tensors: Mapping[str, OutputTensor],
     adapter: Adapter,
-    family: ModuleType | None,
-    hyper: Mapping[str, TypedValue],
+    ours: Mapping[str, str],
+    changes: Mapping[str, Transform],
 ) -> dict[str, OutputTensor]:
-    """Lay the adapter over the tensors: whole ones first, then low-rank changes, then rows."""
-    assert family is not None  # an unknown architecture with an adapter was refused
-    plain = {key: value.data for key, value in hyper.items()}
-    ours, changes = family.tensor_names(plain), family.transforms(plain)
-    merged = dict(tensors)
+    """Lay the adapter over the tensors: whole ones first, then low-rank changes, then rows.
+
+    All are by their names in the checkpoint; `ours` says how the result calls each, `changes` what else becomes
+    of it. Raises TakebackError for what does not fit.
+    """
+    result = dict(tensors)
     for name, stored in adapter.whole.items():
         if name not in ours:
             raise TakebackError(
                 f"{adapter.path}: holds {clean_line(name[:80])}, which the model does not have"
             )
-        merged[name] = _output(ours[name], stored, changes.get(name, UNCHANGED))
-    tied = HEAD not in merged
+        result[name] = output(ours[name], stored, changes.get(name, UNCHANGED))
+    tied = HEAD not in result
     for name, lora in adapter.loras.items():
-        if name not in merged or (tied and name == EMBEDDING):
-            why = "whose head is tied to it" if name in merged else "which the model does not have"
+        if name not in result or (tied and name == EMBEDDING):
+            why = "whose head is tied to it" if name in result else "which the model does not have"
             raise TakebackError(f"{adapter.path}: changes {clean_line(name[:80])}, {why}; merge it with PEFT")
-        merged[name] = replace(merged[name], lora=lora)
+        result[name] = replace(result[name], lora=lora)
     for name, rows in adapter.rows.items():
         if name == HEAD and tied:
             _check_same_rows(adapter, rows)
-        elif name not in (EMBEDDING, HEAD) or name not in merged:
+        elif name not in (EMBEDDING, HEAD) or name not in result:
             raise TakebackError(
                 f"{adapter.path}: has rows of {clean_line(name[:80])}, which cannot be replaced"
             )
         else:
-            merged[name] = _grown(adapter, merged[name], rows)
-    return merged
+            result[name] = _grown(adapter, result[name], rows)
+    return result
 
 
 def _check_same_rows(adapter: Adapter, rows: Rows) -> None:
@@ -151,7 +155,7 @@ def _grown(adapter: Adapter, tensor: OutputTensor, rows: Rows) -> OutputTensor:
     return replace(tensor, shape=(have + len(beyond), width), rows=rows)
 
 
-def _without_tied_head(tensors: dict[str, OutputTensor], *, tied: bool) -> dict[str, OutputTensor]:
+def without_tied_head(tensors: dict[str, OutputTensor], *, tied: bool) -> dict[str, OutputTensor]:
     """Drop a head that is the embedding again. The tensors decide, whatever config.json says.
 
     But where an adapter has rows of the embedding alone, `tied` says whether they are the head's too.
@@ -195,7 +199,8 @@ def _check_head(tensors: Mapping[str, OutputTensor], family: ModuleType | None) 
         )
 
 
-def _check_heads_rows(tensors: Mapping[str, OutputTensor]) -> None:
+def check_heads_rows(tensors: Mapping[str, OutputTensor]) -> None:
+    """Refuse a head that has not as many rows as the embedding."""
     head, embedding = tensors.get(HEAD), tensors.get(EMBEDDING)
     if head is not None and embedding is not None and head.shape[0] != embedding.shape[0]:
         raise TakebackError(

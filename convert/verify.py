@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from convert.adapter import Adapter, open_adapter
+from convert.architectures import is_known
 from convert.check import Check, passed_if
 from convert.checkpoint import Checkpoint, open_checkpoint
 from convert.children import Json, child_main, run_child
@@ -17,6 +18,7 @@ from convert.gguf_header import GGUFHeader, read_header
 from convert.reset_token import DEFAULT_TOKEN, END_KEYS, ResetContract, read_contract
 from convert.source_digest import source_sha256
 from convert.untrusted import clean_line
+from convert.verify_by_name import check_tensors_by_name
 from convert.verify_corpus import CORPUS, SourceTokenizer
 from convert.verify_numbers import check_numbers
 from convert.verify_vocabulary import check_vocabulary
@@ -50,7 +52,8 @@ def verify(
         lora = stack.enter_context(open_adapter(adapter)) if adapter is not None else None
         if contract is not None and contract.source_sha256 is not None:
             checks.append(_check_source(source, lora, contract.source_sha256))
-        checks += check_tensors(result, source, lora)
+        known = source.header is not None or is_known(source.config)
+        checks += (check_tensors if known else check_tensors_by_name)(result, source, lora)
         checks.append(check_vocabulary(header, source, adapter, token[0] if token else None))
     checks += in_llama
     if numbers and any(check.name == "llama.cpp" and check.verdict == "pass" for check in in_llama):
@@ -172,7 +175,8 @@ def _tokenizer_of(against: Path | None, adapter: Path | None) -> Path | None:
     if against is None or against.is_file():
         return against
     own = adapter / "tokenizer.json" if adapter is not None else against
-    return own if own.is_file() else against / "tokenizer.json"
+    found = own if own.is_file() else against / "tokenizer.json"
+    return found if found.is_file() or not (against / "tokenizer.model").is_file() else None
 
 
 def _ask_llama(file: Path, token: tuple[int, str] | None, corpus: tuple[str, ...]) -> dict[str, Json]:

@@ -1,15 +1,18 @@
 """Proves a GGUF file's vocabulary against its source's: every token's text and type, and every key beside them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from convert.architectures import is_known
 from convert.check import Check
 from convert.checkpoint import Checkpoint
 from convert.contract_choice import source_vocabulary
 from convert.errors import TakebackError
-from convert.gguf_header import GGUFHeader, MetadataValue, ValueType
+from convert.gguf_header import GGUFHeader, MetadataValue, TypedValue, ValueType
 from convert.untrusted import clean_line
+from convert.verify_by_name import check_vocabulary_by_token
 
 _PREFIX = "tokenizer."
 _A_TOKEN_EACH = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "token_type", "scores"))
@@ -18,15 +21,29 @@ _A_TOKEN_EACH = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "token_typ
 def check_vocabulary(
     header: GGUFHeader, source: Checkpoint, adapter: Path | None, token: int | None
 ) -> Check:
-    """Compare all `tokenizer.*` keys. The reset token, `token`, alone may be another than the source's."""
+    """Compare all `tokenizer.*` keys. The reset token, `token`, alone may be another than the source's.
+
+    Where the source is one that the upstream converter alone can read, compare what is comparable.
+    """
     tokens = header.metadata.get(_A_TOKEN_EACH[0], ())
     if not isinstance(tokens, tuple):
         return Check("vocabulary", "fail", f"{_A_TOKEN_EACH[0]} is no list")
     rows = len(tokens)
+    folder = source.path if adapter is None or not (adapter / "tokenizer.json").exists() else adapter
+    if source.header is None and not is_known(source.config):
+        return check_vocabulary_by_token(header, folder, source.path, token)
     try:
         expected = source_vocabulary(source, adapter, rows).metadata()
     except TakebackError as error:
-        return Check("vocabulary", "fail", f"the source's vocabulary is another: {error}")
+        by_token = check_vocabulary_by_token(header, folder, source.path, token)
+        same = source.header is None and by_token.verdict == "pass"
+        return (
+            by_token if same else Check("vocabulary", "fail", f"the source's vocabulary is another: {error}")
+        )
+    return _compared(header, expected, token)
+
+
+def _compared(header: GGUFHeader, expected: Mapping[str, TypedValue], token: int | None) -> Check:
     found = {key: value for key, value in header.typed.items() if key.startswith(_PREFIX)}
     odd = sorted(set(expected) ^ set(found))
     if odd:
@@ -39,8 +56,9 @@ def check_vocabulary(
         different = _of_tokens(ours, theirs, token) if key in _A_TOKEN_EACH else _of_key(ours, theirs)
         if different:
             return Check("vocabulary", "fail", f"{key} {different}")
+    count = len(header.metadata[_A_TOKEN_EACH[0]])
     return Check(
-        "vocabulary", "pass", f"{rows:,} tokens, their types and {len(expected) - 2} keys are the source's"
+        "vocabulary", "pass", f"{count:,} tokens, their types and {len(expected) - 2} keys are the source's"
     )
 
 

@@ -30,7 +30,7 @@ _RMS = ((8, 0.01), (6.5, 0.03), (5.25, 0.06), (4, 0.14), (3, 0.30), (2.5, 0.60),
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
     """A tensor of the result, the source's that it should be, and what llama.cpp wants changed in it.
 
     `done` says that the source has been changed already.
@@ -61,7 +61,7 @@ def check_tensors(result: Checkpoint, source: Checkpoint, adapter: Adapter | Non
     wanted = {
         theirs: names.get(theirs, theirs) for theirs in stored if not theirs.endswith("rotary_emb.inv_freq")
     }
-    if wanted.get(HEAD) and wanted[HEAD] not in result.tensors and _is_embedding(stored):
+    if wanted.get(HEAD) and wanted[HEAD] not in result.tensors and is_embedding(stored):
         del wanted[HEAD]
     missing = sorted(ours for ours in wanted.values() if ours not in result.tensors)
     made = family_of_config(source.config).made_tensors(source.config) if source.header is None else {}
@@ -73,7 +73,7 @@ def check_tensors(result: Checkpoint, source: Checkpoint, adapter: Adapter | Non
         detail = f"missing: {shown[0]}; not of the source: {shown[1]}"
     checks = [passed_if("tensors", good=not missing and not extra, detail=detail)]
     pairs = [
-        _Pair(
+        Pair(
             *(ours, theirs, result.tensors[ours], stored[theirs], changes.get(theirs, UNCHANGED)),
             done=source.header is not None and (adapter is None or theirs not in adapter.whole),
         )
@@ -111,7 +111,8 @@ def _check_made(made: Mapping[str, Floats], result: Checkpoint) -> list[Check]:
     return [passed_if("rope factors", good=not off, detail=detail)] if made else []
 
 
-def _is_embedding(stored: Mapping[str, StoredTensor]) -> bool:
+def is_embedding(stored: Mapping[str, StoredTensor]) -> bool:
+    """Whether a checkpoint's head is its embedding again."""
     head, embedding = stored[HEAD], stored.get(EMBEDDING)
     return embedding is not None and (
         (head.dtype, head.shape) == (embedding.dtype, embedding.shape)
@@ -129,7 +130,7 @@ def _spans(rows: int, width: int, multiple: int = 1) -> Iterator[tuple[int, int]
         yield first, min(step, rows - first)
 
 
-def _check_shapes(pairs: list[_Pair], adapter: Adapter | None) -> Check:
+def _check_shapes(pairs: list[Pair], adapter: Adapter | None) -> Check:
     for pair in pairs:
         shape = pair.source.shape
         rows = adapter.rows.get(pair.theirs) if adapter is not None else None
@@ -142,7 +143,7 @@ def _check_shapes(pairs: list[_Pair], adapter: Adapter | None) -> Check:
     return Check("shapes", "pass", "every tensor has the source's shape, and the new rows")
 
 
-def _check_values(pairs: list[_Pair], adapter: Adapter | None) -> list[Check]:
+def _check_values(pairs: list[Pair], adapter: Adapter | None) -> list[Check]:
     """Compare every number; tensors that were changed for llama.cpp are a check of their own."""
     kinds = ("copied bytes", "q and k row order", "norms", "query scale", "weights")
     wrong: dict[str, list[str]] = {kind: [] for kind in kinds}
@@ -153,15 +154,15 @@ def _check_values(pairs: list[_Pair], adapter: Adapter | None) -> list[Check]:
         kind, as_it_was = _kind(pair.transform)
         kind = kind or ("copied bytes" if same else "weights")
         exact = same and (pair.done or not pair.transform.calculates)
-        if not exact and not _readable(pair.result):
+        if not exact and not is_readable(pair.result):
             unread[kind] = (
                 f"{pair.name} is of type {pair.result.dtype.lower()}, which the gguf package cannot read"
             )
             continue
-        error = _difference(pair, adapter if changed else None, moved=pair.done, exact=exact)
+        error = difference(pair, adapter if changed else None, moved=pair.done, exact=exact)
         counted[kind] += 1
         if error is not None:
-            if as_it_was and not pair.done and _difference(pair, adapter, moved=True, exact=same) is None:
+            if as_it_was and not pair.done and difference(pair, adapter, moved=True, exact=same) is None:
                 error = as_it_was
             wrong[kind].append(f"{pair.name}: {error}")
     skipped = [Check(kind, "skipped", why) for kind, why in unread.items() if why]
@@ -172,7 +173,7 @@ def _check_values(pairs: list[_Pair], adapter: Adapter | None) -> list[Check]:
     ]
 
 
-def _readable(tensor: StoredTensor) -> bool:
+def is_readable(tensor: StoredTensor) -> bool:
     """Whether its numbers can be had at all; llama.cpp writes types that the gguf package does not know yet."""
     row = tensor.read(0, 1)
     try:
@@ -193,7 +194,7 @@ def _kind(transform: Transform) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _difference(pair: _Pair, adapter: Adapter | None, *, moved: bool, exact: bool) -> str | None:
+def difference(pair: Pair, adapter: Adapter | None, *, moved: bool, exact: bool) -> str | None:
     """What is wrong with a tensor, or None. `exact` compares bytes."""
     heads = pair.transform.heads
     if heads and pair.result.rows % (2 * heads):
@@ -234,7 +235,7 @@ def _order(count: int, size: int) -> np.ndarray:
     return head * size + within // 2 + within % 2 * (size // 2)
 
 
-def _changed(pair: _Pair, base: Floats, span: tuple[int, int], adapter: Adapter | None, size: int) -> Floats:
+def _changed(pair: Pair, base: Floats, span: tuple[int, int], adapter: Adapter | None, size: int) -> Floats:
     """The base's rows with the adapter in them; `span` is the first row and how many."""
     first, count = span
     lora = adapter.loras.get(pair.theirs) if adapter is not None else None

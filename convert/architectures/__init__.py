@@ -35,9 +35,18 @@ def family_of_config(config: Mapping[str, Any]) -> ModuleType:
     if family is None:
         raise TakebackError(
             f"the architecture {clean_line(str(name or config.get('model_type'))[:80])} cannot be converted; "
-            f"known: {', '.join(sorted(FAMILIES))}"
+            f"known: {', '.join(sorted(FAMILIES))}; --upstream asks llama.cpp's own converter, which knows more"
         )
     return family
+
+
+def is_known(config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint of this config.json can be converted here."""
+    try:
+        family_of_config(config).hyper_parameters(config)
+    except TakebackError:
+        return False
+    return True
 
 
 def known_gguf(architecture: object) -> ModuleType | None:

@@ -26,7 +26,7 @@ def test_an_unknown_one_is_refused_with_the_known_ones():
         {"architectures": [7]},
         {},
     ):
-        with pytest.raises(TakebackError, match=f"cannot be converted; known: {known}"):
+        with pytest.raises(TakebackError, match=f"cannot be converted; known: {known}; --upstream asks"):
             family_of_config(config)
     with pytest.raises(TakebackError, match="architecture falcon; known: gemma2, gemma3, llama, phi3"):
         family_of_gguf("falcon")
