@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.selection import Selection
 from textual.widgets import Static
 
 from assistant.tui.keys import Keymap
@@ -18,10 +20,16 @@ NEARLY_FULL = 75
 
 
 class _Text(Static):
-    """Plain text on one line; never parsed as markup."""
+    """Plain text on one line; never parsed as markup, and no part of what is selected."""
+
+    ALLOW_SELECT: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
         super().__init__(markup=False, id=name)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """Nothing, also where the whole screen is selected."""
+        return None
 
     def show(self, *parts: tuple[str, str]) -> None:
         """Show pieces of text, each with its style."""
@@ -42,9 +50,11 @@ class Header(Horizontal):
         """Before the model is known."""
         self.query_one("#program", _Text).show(("Takeback", "bold"))
 
-    def show_model(self, name: str, takes_back: bool | None) -> None:
-        """Name the model; `takes_back` is None while it is not known."""
+    def show_model(self, name: str, takes_back: bool | None, *, off: bool = False) -> None:
+        """Name the model; `takes_back` is None while it is not known, `off` where the user wants none of it."""
         answer = {None: "", True: "takes back: yes", False: "takes back: no"}[takes_back]
+        if takes_back and off:
+            takes_back, answer = False, "takes back: off here"
         style = "$text-success" if takes_back else "$text-warning"
         parts = [(name, "")] if takes_back is None else [(name, ""), ("  ", ""), (answer, style)]
         self.query_one("#model", _Text).show(*parts)

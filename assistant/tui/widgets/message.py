@@ -166,7 +166,12 @@ class MessageView(Static, can_focus=True):
             self.post_message(self.AddressClicked(address))
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The selected text, without what stands around it."""
+        """The selected text, without what stands around it.
+
+        Asked for where a whole chat is selected, too, so also of what cannot be selected itself.
+        """
+        if not self.allow_select:
+            return None
         plain = self._parts[1].plain
         try:
             return selection.extract(plain), "\n"
