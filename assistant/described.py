@@ -33,6 +33,8 @@ class About(NamedTuple):
     """With what a change begins to count: the next reply, the next chat, or the program's next start."""
     lines: bool = False
     """Whether a text may have several lines."""
+    unset: str = ""
+    """In words, what it is where it is not set and has no `default`."""
 
 
 class Setting(NamedTuple):
@@ -51,8 +53,9 @@ class Setting(NamedTuple):
     @property
     def help(self) -> str:
         """What it does, and what it is where it is not set."""
-        default = self.about.default
-        return self.about.help if default is None else f"{self.about.help}; default {_word(default)}"
+        if self.about.default is not None:
+            return f"{self.about.help}; default {word(self.about.default)}"
+        return f"{self.about.help}; default: {self.about.unset}" if self.about.unset else self.about.help
 
     @property
     def limits(self) -> str:
@@ -66,7 +69,7 @@ class Setting(NamedTuple):
         what = "a whole number" if self.kind is int else "a number"
         if self.about.low is None or self.about.high is None:
             return what
-        return f"{what} from {_word(self.about.low)} to {_word(self.about.high)}"
+        return f"{what} from {word(self.about.low)} to {word(self.about.high)}"
 
     def read(self, value: object, where: str) -> Any:  # noqa: ANN401 (of the setting's type)
         """A variable's text, a field's or a TOML value as the setting's type.
@@ -85,7 +88,7 @@ class Setting(NamedTuple):
         if (
             value is not None and low is not None and high is not None and not low <= value <= high
         ):  # NaN is in none
-            raise TakebackError(f"{where} is {value}; it must be from {_word(low)} to {_word(high)}")
+            raise TakebackError(f"{where} is {value}; it must be from {word(low)} to {word(high)}")
 
     def _as_kind(self, value: object) -> Value | None:
         """The value in the setting's type, or None where it is none of it."""
@@ -128,7 +131,8 @@ def _described(name: str, hint: Any) -> Setting:  # noqa: ANN401 (a type)
     return Setting(name, str if choices else kind, choices, about)
 
 
-def _word(value: Value) -> str:
-    if isinstance(value, bool | str):
+def word(value: object) -> str:
+    """A value as people read it."""
+    if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:,.10g}"
+    return f"{value:,.10g}" if isinstance(value, int | float) else str(value)

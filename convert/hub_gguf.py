@@ -34,19 +34,40 @@ def find_gguf(source: str, name: str | None = None, *, offline: bool = False) ->
 
     Raises TakebackError where there is none, or, without a name, several: then the message lists them.
     """
+    hub = _hub(source)
+    with one_line(hub):
+        commit, there = _there(hub, offline=offline)
+        return Found(hub, commit, _chosen(hub, there, name))
+
+
+def list_gguf(source: str, *, offline: bool = False) -> list[Stated]:
+    """The GGUF files of a repository that are whole models, the smallest first.
+
+    Raises TakebackError where there is none.
+    """
+    hub = _hub(source)
+    with one_line(hub):
+        _, there = _there(hub, offline=offline)
+        return _alone(hub, there)
+
+
+def _hub(source: str) -> HubId:
     hub = hub_id(f"hf://{source.removeprefix('hf://')}")
     if hub is None:
         raise UsageError(f"{clean_line(source)}: a repository on the hub is written ORG/NAME")
-    with one_line(hub):
-        if offline or is_offline():
-            return Found(hub, None, _chosen(hub, _cached(hub), name))
-        from huggingface_hub import HfApi  # noqa: PLC0415 (slow to import, and seldom needed)
+    return hub
 
-        info = HfApi().model_info(hub.repo, revision=hub.revision, files_metadata=True)
-        if not re.fullmatch("[0-9a-f]{40}", str(info.sha)):
-            raise ValueError("it states no commit")
-        there = stated_files(info.siblings or [], folders=True)
-        return Found(hub, str(info.sha), _chosen(hub, there.values(), name))
+
+def _there(hub: HubId, *, offline: bool) -> tuple[str | None, list[Stated]]:
+    """A repository's files and their commit; offline, those that were fetched before, of which no commit is known."""
+    if offline or is_offline():
+        return None, _cached(hub)
+    from huggingface_hub import HfApi  # noqa: PLC0415 (slow to import, and seldom needed)
+
+    info = HfApi().model_info(hub.repo, revision=hub.revision, files_metadata=True)
+    if not re.fullmatch("[0-9a-f]{40}", str(info.sha)):
+        raise ValueError("it states no commit")
+    return str(info.sha), list(stated_files(info.siblings or [], folders=True).values())
 
 
 def bring_gguf(found: Found, folder: Path, progress: Progress | None = None) -> Path:
@@ -84,10 +105,7 @@ def megabytes(nbytes: int) -> str:
 
 
 def _chosen(hub: HubId, there: Iterable[Stated], name: str | None) -> Stated:
-    models = {stated.name: stated for stated in there if stated.name.lower().endswith(_SUFFIX)}
-    if not models:
-        hint = f"for its checkpoint, if it has one: takeback convert {hub.repo} model.gguf"
-        raise TakebackError(f"{hub.repo}: has no GGUF file here; {hint}")
+    models = _models(hub, there)
     whole = [stated for stated in models.values() if not _PIECE.search(stated.name)]
     if name is not None and _PIECE.search(name):
         raise TakebackError(f"{clean_line(name)}: is a piece of a model, which is read from one file only")
@@ -95,13 +113,30 @@ def _chosen(hub: HubId, there: Iterable[Stated], name: str | None) -> Stated:
         raise TakebackError(f"{hub.repo}: has no {clean_line(name)}; there is {_listed(whole)}")
     if name is not None:
         return models[name]
-    # A picture reader beside a model is no model of its own.
-    alone = [stated for stated in whole if "mmproj" not in stated.name.lower()]
+    alone = _alone(hub, whole)
     if len(alone) == 1:
         return alone[0]
+    raise TakebackError(f"{hub.repo}: has several GGUF files; name one of them: {_listed(alone)}")
+
+
+def _models(hub: HubId, there: Iterable[Stated]) -> dict[str, Stated]:
+    models = {stated.name: stated for stated in there if stated.name.lower().endswith(_SUFFIX)}
+    if not models:
+        hint = f"for its checkpoint, if it has one: takeback convert {hub.repo} model.gguf"
+        raise TakebackError(f"{hub.repo}: has no GGUF file here; {hint}")
+    return models
+
+
+def _alone(hub: HubId, there: Iterable[Stated]) -> list[Stated]:
+    """The files that are a model each, the smallest first. A picture reader beside a model is none of its own."""
+    alone = [
+        stated
+        for stated in _models(hub, there).values()
+        if not _PIECE.search(stated.name) and "mmproj" not in stated.name.lower()
+    ]
     if not alone:
         raise TakebackError(f"{hub.repo}: has only models in pieces, and one is read from one file only")
-    raise TakebackError(f"{hub.repo}: has several GGUF files; name one of them: {_listed(alone)}")
+    return sorted(alone, key=lambda stated: (stated.nbytes, stated.name))
 
 
 def _listed(files: list[Stated]) -> str:

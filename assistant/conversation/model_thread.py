@@ -49,6 +49,7 @@ class ModelThread:
     ) -> None:
         self.options = options  # of replies to come; any thread may set others
         self._slot = Slot(load, report)
+        self._first: str | None = None
         self._report = report
         self._requests: queue.SimpleQueue[Request | Callable[[], None] | None] = queue.SimpleQueue()
         self._history: History | None = None
@@ -75,8 +76,14 @@ class ModelThread:
         return self._slot.own_name(name)
 
     def take(self, name: str | None) -> None:
-        """Load another model in the place of the one that is loaded, once the requests before are done."""
-        self._requests.put(lambda: self._slot.take(name))
+        """Load another model in the place of the one that is loaded, once the requests before are done.
+
+        Before `start`, it is the one to begin with.
+        """
+        if self._thread.ident is None:
+            self._first = name
+        else:
+            self._requests.put(lambda: self._slot.take(name))
 
     def submit(self, request: Request) -> None:
         """Ask for a reply; it is written once those before it are done."""
@@ -149,7 +156,7 @@ class ModelThread:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        self._slot.take(None)
+        self._slot.take(self._first)
         try:
             for request in self._waiting():
                 try:

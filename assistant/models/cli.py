@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from assistant.models import library
+from assistant.models.facts import facts
 from assistant.models.library import DEFAULT, Model
 from convert.gguf_header import GGUFHeader, read_header
 from convert.reset_token import read_contract
@@ -78,11 +79,8 @@ def _pull(args: argparse.Namespace) -> None:
 
 
 def _tell_of_taking_back(model: Model) -> None:
-    contract, note = read_contract(read_header(model.path))
-    if contract is None and note is None:
-        note = "it has no reset token, so it cannot take back what it says, and runs as an ordinary model"
-    if note:
-        print(f"note: {clean_line(note)}", file=sys.stderr)
+    if note := facts(model.path).note:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _line(model: Model) -> str:

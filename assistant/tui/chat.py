@@ -109,8 +109,8 @@ class ChatScreen(ConfiguringScreen):
         await self._show_entries(entries)
         self._show_state("Loading the model…")
         self._history = history  # last: until then the user can send nothing
-        self._model.start(history)
         await self._take_up()
+        self._model.start(history)
         await self._bring_unsent(carry=True)
 
     def _open(self) -> tuple[History, int | None, list[Entry]]:
