@@ -38,4 +38,6 @@ def kind(request, tmp_path_factory):
     """Makes fresh contexts of one kind of memory."""
     write, swa_full = KINDS[request.param]
     model = Model(write(tmp_path_factory.mktemp("kinds") / "tiny.gguf"))
-    return lambda: Context(model, n_ctx=1024, threads=1, chunk=CHUNK, swa_full=swa_full)
+    return lambda sequences=1: Context(
+        model, n_ctx=1024, threads=1, chunk=CHUNK, swa_full=swa_full, sequences=sequences
+    )
