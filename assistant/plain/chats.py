@@ -22,7 +22,7 @@ SHOWN = 10
 
 def new(talk: Talk) -> None:
     """Begin a new chat."""
-    talk.chat, talk.editing = None, None
+    talk.chat, talk.editing, talk.chosen = None, None, {}
     talk.note("A new chat")
     tell_unsent(talk)
 
@@ -97,7 +97,7 @@ def delete(talk: Talk, words: str) -> None:
     chat = _find(talk, words or str(this(talk)))
     talk.history.hide(chat.id)
     talk.deleted.append(chat)
-    talk.note(f"Deleted: {chat.title}. /undo brings it back, until you leave")
+    talk.note(f"Deleted: “{chat.title}”. /undo brings it back, until you leave")
     if chat.id == talk.chat:
         new(talk)
 
@@ -109,7 +109,7 @@ def undo(talk: Talk) -> None:
     chat = talk.deleted.pop()
     talk.history.bring_back(chat.id)
     talk.chat, talk.editing = chat.id, None
-    talk.note(f"Back again: {chat.title}")
+    talk.note(f"Back again: “{chat.title}”")
 
 
 def export(talk: Talk, name: str) -> None:
@@ -139,7 +139,7 @@ def tell_chat(talk: Talk, chat: Chat) -> None:
     """Say which chat this is."""
     count = len(talk.history.entries(chat.id))
     many = "1 message" if count == 1 else f"{count} messages"
-    talk.note(f"Chat {chat.id}, {chat.title}: {many}. /show reads them, /new begins another chat")
+    talk.note(f"Chat {chat.id}, “{chat.title}”, {many}. /show reads them, /new begins another chat")
 
 
 def tell_unsent(talk: Talk) -> None:

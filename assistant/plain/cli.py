@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing
+from queue import SimpleQueue
 
 from assistant.conversation.history import History
+from assistant.conversation.model_thread import ModelThread
+from assistant.conversation.reports import Report
 from assistant.engine.options import generate_options, load_options
 from assistant.loading import loader
+from assistant.models.library import DEFAULT
 from assistant.paths import database
 from assistant.plain.lines import Lines
 from assistant.plain.run import read_standard_input, run
-from assistant.plain.talk import Talk
+from assistant.plain.talk import SECONDS_TO_END, Talk
 from assistant.settings import Settings
 
 
@@ -24,24 +28,21 @@ def run_plain(
     Raises:
         TakebackError: a setting is wrong, or the chats cannot be stored.
     """
-    loading = load_options(settings)
+    loading, writing = load_options(settings), generate_options(settings, show_discarded=show_discarded)
     read_standard_input()
     with closing(History(database())) as history:
-        talk = Talk(
-            history,
-            load=lambda name: loader(name, loading),
-            model_name=settings.model,
-            options=generate_options(settings, show_discarded=show_discarded),
-            lines=Lines(sys.stdin, ask, tell),
-            system=settings.system,
-            stream=stream,
-        )
+        reports: SimpleQueue[Report] = SimpleQueue()
+        model = ModelThread(loader(settings.model, loading), reports.put, writing)
+        model.by_name(settings.model or DEFAULT, lambda name: loader(name, loading))
+        talk = Talk(history, model, reports, Lines(sys.stdin, ask, tell))
+        talk.system, talk.stream = settings.system, stream
+        model.start(history)
         if why:
             talk.note(why)
         try:
             status = run(talk, begin_new=begin_new)
         finally:
-            ended = talk.close()
+            ended = model.close(SECONDS_TO_END)
     if not ended:
         leave_at_once(status)
     return status

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from assistant.plain import chats, model, replies, system
+from assistant.plain import chats, model, replies
 from assistant.plain.talk import Talk
 from convert.errors import TakebackError
 
@@ -63,9 +63,10 @@ COMMANDS = (
     Command("continue", replies.go_on, "go on with a reply that was cut off"),
     Command("older", replies.older, "go to the version before, of a message that has several", "MESSAGE"),
     Command("newer", replies.newer, "go to the next version, of a message that has several", "MESSAGE"),
-    Command("system", system.system, "say this chat's system message, or change it; - for none", "TEXT"),
-    Command("temperature", model.temperature, "say the temperature, or change it", "NUMBER"),
-    Command("model", model.choose, "list the models, or go on with another one", "NAME"),
+    Command("model", model.choose_model, "list the models, or have this chat answered by another", "NAME"),
+    Command("system", model.system, "say this chat's system message, or change it; - for none", "TEXT"),
+    Command("temperature", model.temperature, "say this chat's temperature, or change it", "NUMBER"),
+    Command("options", model.options, "say what is chosen for this chat's replies, or choose", "NAME VALUE"),
     Command("prompt", model.prompt, "show exactly what the model is sent"),
     Command("help", show_help, "say all this"),
     Command("quit", quit_talk, "leave"),

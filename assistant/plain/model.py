@@ -1,44 +1,84 @@
-"""The line mode's commands for the model, and for what it is told."""
+"""The line mode's commands for what is chosen for a chat: its model, its system message, its options."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from assistant.conversation.chosen import OF_A_CHAT, as_text, checked, of_text
+from assistant.described import Value
 from assistant.models.library import DEFAULT, models, resolve
 from assistant.plain.talk import Talk
 from convert.errors import TakebackError
 from convert.untrusted import clean, clean_line
 
+NOTHING = "-"
+"""What is written to leave something to the program again."""
 
-def choose(talk: Talk, name: str) -> None:
-    """List the models, or go on with another one."""
+
+def chosen(talk: Talk) -> dict[str, Value]:
+    """What was chosen for this chat.
+
+    Raises:
+        TakebackError: it cannot be read.
+    """
+    stored = talk.history.chat(talk.chat) if talk.chat is not None else None
+    return dict(talk.chosen) if stored is None else of_text(stored.chosen)
+
+
+def choose_model(talk: Talk, name: str) -> None:
+    """List the models, or have this chat answered by another one."""
     if not name:
-        chosen = talk.model_name or DEFAULT
+        now = chosen(talk).get("model", "")
         for known in [DEFAULT, *(model.name for model in models())]:
-            talk.say(clean_line(known) + ", chosen" * (known == chosen))
-        talk.note("/model NAME, or a file's path, chooses another one")
+            talk.say(clean_line(known) + ", chosen for this chat" * (known == now))
+        talk.note("/model NAME, or a file's path, chooses one for this chat; /model - leaves it to the start")
         return
-    if name != DEFAULT:
+    if name not in (NOTHING, DEFAULT):
         resolve(name)
-    talk.change(name=name)
-    talk.await_model()
+    _keep(talk, "model", name)
+    talk.use_model(None if name == NOTHING else name)
+
+
+def system(talk: Talk, words: str) -> None:
+    """Say this chat's system message, or give it another one."""
+    stored = talk.history.chat(talk.chat) if talk.chat is not None else None
+    if words:
+        now = None if words == NOTHING else words
+        if stored is None:
+            talk.system = now
+        else:
+            talk.history.set_up(stored.id, now, stored.chosen)
+    else:
+        now = talk.system if stored is None else stored.system
+    talk.say(f"The system message is: {clean(now)}" if now else "There is no system message")
 
 
 def temperature(talk: Talk, words: str) -> None:
-    """Say how much chance there is in replies, or change it until the program ends."""
+    """Say how much chance there is in this chat's replies, or change it."""
     if words:
-        try:
-            talk.options = replace(talk.options, temperature=float(words))
-        except ValueError:
-            raise TakebackError(f"{words} is no number; /temperature 0 takes the likeliest words") from None
-        talk.model.options = talk.options
-    talk.say(f"The temperature is {talk.options.temperature:g}")
+        _keep(talk, "temperature", words)
+    value = chosen(talk).get("temperature", "what the settings say")
+    talk.say(f"The temperature of this chat is {value}")
+
+
+def options(talk: Talk, words: str) -> None:
+    """Say what is chosen for this chat's replies, or choose something: its name and its value."""
+    if words:
+        name, _, value = words.partition(" ")
+        if name == "system":
+            raise TakebackError("/system TEXT gives this chat another system message")
+        _keep(talk, name.replace("-", "_"), value.strip() or NOTHING)
+    now = chosen(talk)
+    for setting in OF_A_CHAT:
+        if setting.name in now:
+            talk.say(f"{setting.name} is {now[setting.name]}: {setting.help}")
+        elif not words and setting.name != "system":
+            talk.say(f"{setting.name} is not chosen: {setting.help}")
 
 
 def prompt(talk: Talk) -> None:
     """Show exactly what the model is sent."""
-    if not talk.await_model():
-        raise TakebackError("there is no model; /model chooses one")
+    name = chosen(talk).get("model")
+    if not talk.use_model(str(name) if name else None):
+        return
     shown = talk.model.show_first("…", talk.system) if talk.chat is None else talk.model.show(talk.chat, "…")
     sight, parts, context = shown.result()
     talk.say("".join(clean(text) for text, _ in parts))
@@ -47,3 +87,16 @@ def prompt(talk: Talk) -> None:
         f"This is what the model is sent, with what you write in the place of the …: {sight.tokens:,} of "
         f"{context:,} tokens{left_out}"
     )
+
+
+def _keep(talk: Talk, name: str, value: str) -> None:
+    """Store what is chosen for this chat; one that is not begun keeps it until then."""
+    now = chosen(talk)
+    now.pop(name, None)
+    if value != NOTHING:
+        now |= checked({name: value}, "/options")
+    stored = talk.history.chat(talk.chat) if talk.chat is not None else None
+    if stored is None:
+        talk.chosen = now
+    else:
+        talk.history.set_up(stored.id, stored.system, as_text(now))

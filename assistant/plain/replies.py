@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from assistant.conversation.attachments import mentions, size_in_words, with_files
+from assistant.conversation.chosen import as_text
 from assistant.conversation.editor import edit as in_editor
 from assistant.conversation.records import CUT_OFF, Entry
 from assistant.conversation.reports import Request
@@ -18,25 +19,39 @@ LONG = 2_000
 
 
 def send(talk: Talk, text: str) -> None:
-    """Store what the user says, and have it answered."""
+    """Store what the user says, and have it answered.
+
+    Raises:
+        TakebackError: it cannot be sent; it is kept for `send_unsent`.
+    """
+    try:
+        whole = _whole(talk, text.strip())
+        chat = _store(talk, whole)
+    except TakebackError as error:
+        talk.history.keep_unsent(place(talk), text)
+        raise TakebackError(f"not sent: {error}. What you wrote is kept; /send sends it") from error
+    talk.chat, talk.editing = chat, None
+    talk.reply(Request(chat))
+
+
+def _whole(talk: Talk, text: str) -> str:
+    """A message with its files. Raises TakebackError if it cannot fit the context, as far as that is known."""
     for file in mentions(text):
         size = "no such file, so just words" if file.size is None else size_in_words(file.size)
         talk.note(f"{file.name}: {size}")
-    whole = with_files(text.strip())
-    _measure(talk, whole)
-    if talk.chat is None:
-        talk.chat, _ = talk.history.new_chat(whole, talk.system)
-    else:
-        talk.history.say(talk.chat, whole, instead_of=talk.editing)
-    talk.editing = None
-    talk.reply(Request(talk.chat))
-
-
-def _measure(talk: Talk, text: str) -> None:
-    """Raise TakebackError if a long message cannot fit the context. Without a model nothing is known."""
-    if len(text) >= LONG and talk.await_model():
-        alone = [Message("user", text)]
+    whole = with_files(text)
+    if len(whole) >= LONG and talk.await_model():
+        alone = [Message("user", whole)]
         talk.model.ask(lambda model: fit(alone, model.count_tokens, model.info.context_length)).result()
+    return whole
+
+
+def _store(talk: Talk, text: str) -> int:
+    """Store a message; returns its chat."""
+    if talk.chat is None:
+        return talk.history.new_chat(text, talk.system, as_text(talk.chosen))[0]
+    talk.history.say(talk.chat, text, instead_of=talk.editing)
+    return talk.chat
 
 
 def send_unsent(talk: Talk) -> None:
@@ -45,8 +60,8 @@ def send_unsent(talk: Talk) -> None:
     text = talk.history.unsent(at)
     if not text.strip():
         raise TakebackError("nothing is left here that was not sent")
-    send(talk, text)
     talk.history.keep_unsent(at, "")
+    send(talk, text)
 
 
 def edit(talk: Talk, words: str) -> None:

@@ -48,8 +48,8 @@ def run(talk: Talk, *, begin_new: bool) -> int:
 
 
 def _greet(talk: Talk, begin_new: bool) -> None:
-    how = "as it is written, and may be taken back" if talk.stream else "once it is done"
-    talk.note(f"Takeback, line by line. A reply is read out {how}. /help lists the commands")
+    how = "paragraph by paragraph, and may yet be taken back" if talk.stream else "once it is done"
+    talk.note(f"Takeback, line by line. A reply is written {how}. /help lists the commands")
     if not begin_new and (last := talk.history.chats(1)):
         talk.chat = last[0].id
         tell_chat(talk, last[0])

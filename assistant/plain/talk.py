@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import queue
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 from assistant.conversation.export import REMARKS
 from assistant.conversation.history import History
-from assistant.conversation.model_thread import Loader, ModelThread
+from assistant.conversation.model_thread import ModelThread
 from assistant.conversation.records import CUT_OFF, Chat
 from assistant.conversation.reports import (
     LeftOut,
@@ -27,8 +26,8 @@ from assistant.conversation.reports import (
     Request,
     Seen,
 )
+from assistant.described import Value
 from assistant.engine.events import Done, Error, Event
-from assistant.engine.options import GenerateOptions
 from assistant.plain.lines import Lines
 from assistant.plain.voice import Voice
 from convert.errors import TakebackError
@@ -42,53 +41,43 @@ NEARLY_FULL = 0.75
 """The part of the context from which on it is told how full it is."""
 
 
-@dataclass
 class Talk:
     """What the commands of the line mode work on."""
 
-    history: History
-    load: Callable[[str | None], Loader]
-    """Gives what loads the model of this name, or the default one."""
-    model_name: str | None
-    options: GenerateOptions
-    lines: Lines
-    system: str | None = None
-    """For chats that are begun here."""
-    stream: bool = False
-    chat: int | None = None
-    editing: int | None = None
-    """The message of the user that is being said anew."""
-    deleted: list[Chat] = field(default_factory=list)
-    """The chats that can be brought back, the last one deleted at the end."""
-    failed: bool = False
-    """Whether a reply or a command failed."""
-    ended: bool = False
-    """Whether the user wants to leave."""
-
-    def __post_init__(self) -> None:
-        self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+    def __init__(
+        self, history: History, model: ModelThread, reports: SimpleQueue[Report], lines: Lines
+    ) -> None:
+        """`model` puts its reports into `reports`."""
+        self.history = history
+        self.model = model
+        self.lines = lines
+        self.system: str | None = None
+        """For a chat that is not begun yet; `chosen` is too."""
+        self.chosen: dict[str, Value] = {}
+        self.stream = False
+        self.chat: int | None = None
+        self.editing: int | None = None
+        """The message of the user that is being said anew."""
+        self.deleted: list[Chat] = []
+        """The chats that can be brought back, the last one deleted at the end."""
+        self.failed = False
+        """Whether a reply or a command failed."""
+        self.ended = False
+        """Whether the user wants to leave."""
+        self._reports = reports
         self._loaded: bool | None = None
+        self._told = ""
+        self._step = ""
         self._meter = (0, 0)
-        self.model = self._start()
 
     # The model
 
-    def _start(self) -> ModelThread:
-        reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
-        self._reports, self._loaded, self._step = reports, None, ""
-        model = ModelThread(self.load(self.model_name), reports.put, self.options)
-        model.start(self.history)
-        return model
-
-    def change(self, *, name: str | None = None, options: GenerateOptions | None = None) -> None:
-        """Go on with another model."""
-        self.close()
-        self.model_name, self.options = name or self.model_name, options or self.options
-        self.model = self._start()
-
-    def close(self) -> bool:
-        """End the model; whether its thread has ended."""
-        return self.model.close(SECONDS_TO_END)
+    def use_model(self, name: str | None) -> bool:
+        """Load a model, if it is not the one that is here, and wait for it; whether there is one."""
+        self.await_model()
+        self._loaded = None
+        self.model.take(name)
+        return self.await_model()
 
     def await_model(self) -> bool:
         """Wait until the model is loaded, and say what it is doing; whether there is one."""
@@ -98,7 +87,7 @@ class Talk:
 
     def look_around(self) -> None:
         """Say what was reported meanwhile."""
-        with suppress(queue.Empty):
+        with suppress(Empty):
             while True:
                 self._take(self._reports.get_nowait())
 
@@ -121,13 +110,15 @@ class Talk:
                     self._say(voice, report.event)
                 else:
                     self._take(report)
+        if request.cancelled.is_set() and not self.lines.terminal:
+            raise KeyboardInterrupt  # a script stops as a whole
 
     def _until_recorded(self, request: Request) -> Iterator[Report | None]:
         """The reports until a request is over in the store as well; None now and then, where there is none."""
         while True:
             try:
                 report = self._reports.get(timeout=1.0)
-            except queue.Empty:
+            except Empty:
                 if request.cancelled.is_set() and self._loaded is None:
                     self.note("The model is still loading. Your message is stored; /again asks for a reply")
                     return
@@ -166,13 +157,14 @@ class Talk:
                 self.note(f"{what[:1].upper()}{what[1:]}")
             case Loaded(info):
                 self._loaded = True
-                takes_back = "it takes back" if info.contract is not None else "it cannot take back"
-                note = f"; {info.note}" if info.note else ""
-                self.note(
-                    f"The model is {clean_line(info.name)}: {takes_back} what goes wrong{clean_line(note)}"
-                )
-            case LoadFailed():
-                self._loaded = False  # every request says why
+                if info.name != self._told:
+                    takes_back = "it takes back" if info.contract is not None else "it cannot take back"
+                    note = f"; {info.note}" if info.note else ""
+                    self.note(f"The model is {info.name}: {takes_back} what goes wrong{note}")
+                self._told = info.name
+            case LoadFailed(message):
+                self._loaded, self._told = False, ""
+                self.problem(message)
             case LeftOut(messages):
                 what = "the first message" if messages == 1 else f"the first {messages} messages"
                 self.note(f"The model no longer sees {what}: the context is full. /prompt shows what it sees")

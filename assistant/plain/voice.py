@@ -55,7 +55,10 @@ class Voice:
                     self._output.write(f"[Taken back: {clean(event.discarded)}]\n")
             case Done() | Error():
                 if self._beginning and not self._stream and self._waiting.startswith(self._beginning):
-                    self._waiting, self._label = self._waiting.removeprefix(self._beginning), GOING_ON
+                    self._waiting, self._label = (
+                        self._waiting.removeprefix(self._beginning).lstrip(" "),
+                        GOING_ON,
+                    )
                 self._write(self._waiting)
                 self._waiting = ""
                 self._end_line()
