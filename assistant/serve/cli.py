@@ -14,12 +14,15 @@ that it is being written. --stream-early, or "takeback": {"stream": "settled"} i
 it is no longer held back; if the model takes it back after all, a chunk says so, and finish_reason is
 content_filter.
 
-There is one model with one context: requests are answered one after the other, in the order in which they
-came, and not batched. Nothing of a request is logged or kept on the disk.
+--parallel requests are answered at a time, with one model in one context, and what they decode is batched: all
+are done sooner than one after the other, and each is slower than alone. Each has a context of --ctx tokens, so
+two take twice the memory of one. More wait, in the order in which they came. Nothing of a request is logged or
+kept on the disk.
 """
 
 _LONGEST_QUEUE = 60
-"""With the one that is answered, less than `guard.MAX_PARALLEL`, which would refuse them."""
+_MOST_PARALLEL = 16
+"""The two together are less than `guard.MAX_PARALLEL`, which would refuse them."""
 
 
 def add_arguments_serve(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +50,13 @@ def add_arguments_serve(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME[:PORT]",
         help="a further Host header to answer to, as of a proxy in front; can be given again",
+    )
+    where.add_argument(
+        "--parallel",
+        type=_parallel,
+        default=2,
+        metavar="N",
+        help="requests to answer at a time, up to 16, each with a context of its own; default 2",
     )
     where.add_argument(
         "--queue", type=_queue, default=8, metavar="N", help="requests that may wait, up to 60; default 8"
@@ -82,6 +92,13 @@ def _port(text: str) -> int:
     value = int(text)
     if not 0 <= value <= 65_535:
         raise argparse.ArgumentTypeError(f"must be from 0 to 65535, not {value}")
+    return value
+
+
+def _parallel(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= _MOST_PARALLEL:
+        raise argparse.ArgumentTypeError(f"must be from 1 to {_MOST_PARALLEL}, not {value}")
     return value
 
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from assistant.serve.failure import tell_failure
 from assistant.serve.refused import Refused, refusal, too_busy
 
-MAX_PARALLEL = 64
+MAX_PARALLEL = 80
 """Requests in the works at a time, those that wait for the model included."""
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from assistant.ask_output import StatusLine
 from assistant.engine.options import LoadOptions, generate_options, load_options
+from assistant.engine.parallel import open_sessions
 from assistant.engine.session import Session
 from assistant.models.library import resolve
 from assistant.serve.app import Serving, build_app
@@ -43,21 +44,27 @@ def serve(args: argparse.Namespace) -> int:
                 f"--host {args.host} lets other machines in, and so needs a token: --token-file FILE, or "
                 f"the variable {TOKEN_VARIABLE}"
             )
-        session = _load(settings.model, loading)
-        info = session.info
-        worker = Worker(session, queue=args.queue)
+        sessions = _load(settings.model, loading, args.parallel)
+        info = sessions[0].info
+        worker = Worker(sessions, queue=args.queue)
         name = clean_line(info.path.stem)
         hosts = (*args.allow_host, *own_names(args.host, bound))
         serving = Serving(name, writing, early=args.stream_early, token=token, hosts=hosts)
         url = f"http://{address_of(bound)}/v1"
-        ready = partial(_tell, f"{url} answers for {name}; Ctrl-C ends it")
+        room = f"a context of {info.context_length:,} tokens"
+        how = (
+            f"{args.parallel} at a time, each with {room}"
+            if args.parallel > 1
+            else f"one at a time, with {room}"
+        )
+        ready = partial(_tell, f"{url} answers for {name}, {how}; Ctrl-C ends it")
         server = Server(build_app(worker, serving), worker, ready)
         if info.contract is None or info.note:
             _tell(f"{clean_line(info.name)}: {clean_line(info.note or 'it cannot take back what it writes')}")
         return _run(server, worker, bound)
 
 
-def _load(model: str | None, options: LoadOptions) -> Session:
+def _load(model: str | None, options: LoadOptions, count: int) -> list[Session]:
     """Load the model, and build it first where that is needed; a terminal is told how far that is."""
     status = StatusLine(sys.stderr, shown=sys.stderr.isatty())
 
@@ -65,7 +72,7 @@ def _load(model: str | None, options: LoadOptions) -> Session:
         status.show(f"{clean_line(what)} {100 * done // max(total, 1)} %")
 
     try:
-        return Session.open(resolve(model, progress), options, progress)
+        return open_sessions(resolve(model, progress), options, progress, count=count)
     finally:
         status.clear()
 

@@ -11,8 +11,8 @@ import pytest
 import assistant.engine.session as session_module
 from assistant.engine.generate import ResetRule
 from assistant.engine.options import GenerateOptions, LoadOptions
+from assistant.engine.parallel import open_sessions
 from assistant.engine.sampler import Sampler
-from assistant.engine.session import Session
 from assistant.serve.app import Serving, build_app
 from assistant.serve.server import Server, address_of, listen
 from assistant.serve.worker import Worker
@@ -132,11 +132,12 @@ def served(tiny_model):
     """Serve the tiny model while a test runs: a context manager that gives a Client."""
 
     @contextmanager
-    def run(*, host="127.0.0.1", queue=8, ctx=512, **serving):
+    def run(*, host="127.0.0.1", queue=8, parallel=1, ctx=512, **serving):
         defaults = serving.pop("defaults", GenerateOptions(seed=1, max_tokens=64))
         with listen(host, 0) as bound:
             address = address_of(bound)
-            worker = Worker(Session.open(tiny_model, LoadOptions(ctx=ctx, threads=1)), queue=queue)
+            sessions = open_sessions(tiny_model, LoadOptions(ctx=ctx, threads=1), count=parallel)
+            worker = Worker(sessions, queue=queue)
             server = Server(build_app(worker, Serving(MODEL, defaults, **serving)), worker)
             worker.start()
             thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

@@ -168,10 +168,10 @@ def test_a_defect_is_told_without_a_word_of_the_request(served, monkeypatch, cap
 def test_a_model_that_fails_does_not_end_the_server(served, says, monkeypatch, capfd):
     says(b"abc")
     with served() as client:
-        good = client.worker._model.generate
-        monkeypatch.setattr(client.worker._model, "generate", lambda *_: failing())
+        good = client.worker._seats[0].model.generate
+        monkeypatch.setattr(client.worker._seats[0].model, "generate", lambda *_: failing())
         assert refused(client.ask("POST", PATH, ASK), 500)
-        monkeypatch.setattr(client.worker._model, "generate", good)
+        monkeypatch.setattr(client.worker._seats[0].model, "generate", good)
         assert client.ask("POST", PATH, ASK)[0] == 200
     assert "SECRET" not in capfd.readouterr().err
 

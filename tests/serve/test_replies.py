@@ -136,14 +136,14 @@ def test_a_conversation_that_does_not_fit(served, stream):
 def test_a_model_that_fails_while_it_writes(served, says, monkeypatch):
     says(b"ab")
     with served(early=True, defaults=GenerateOptions(hold_back=0)) as client:
-        again = client.worker._model.memory.step
+        again = client.worker._seats[0].model.memory.step
 
         def step(token):
             if token == 3 + ord("b"):
                 raise TakebackError("llama.cpp failed")
             again(token)
 
-        monkeypatch.setattr(client.worker._model.memory, "step", step)
+        monkeypatch.setattr(client.worker._seats[0].model.memory, "step", step)
         status, _, answer = client.chat()
         assert (status, answer["error"]["type"]) == (500, "server_error")
         status, _, text = client.chat(stream=True)
@@ -182,7 +182,7 @@ def test_a_reader_who_leaves_ends_the_reply(served, says, how):
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(f"POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n\r\n{body}".encode())
             wait_until(lambda: len(sampled) > 3)
-        wait_until(lambda: client.worker._running is None)
+        wait_until(lambda: not client.worker.running)
         assert len(sampled) < 300
         assert choice(client.chat(max_tokens=2)[2])["message"]["content"] == "aa"
 

@@ -132,8 +132,12 @@ def test_a_wildcard_is_no_name_of_ours():
 def test_a_queue_is_no_longer_than_the_requests_that_are_let_in(capsys):
     parser = argparse.ArgumentParser()
     add_arguments_serve(parser)
-    longest = parser.parse_args(["--queue", "60"]).queue
-    assert 1 + longest < MAX_PARALLEL  # one is answered, and somebody may still ask for the health
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--queue", "61"])
-    assert "from 0 to 60, not 61" in capsys.readouterr().err
+    most = parser.parse_args(["--queue", "60", "--parallel", "16"])
+    assert most.parallel + most.queue < MAX_PARALLEL  # and somebody may still ask for the health
+    for words, message in (
+        (["--queue", "61"], "from 0 to 60, not 61"),
+        (["--parallel", "17"], "from 1 to 16"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+        assert message in capsys.readouterr().err
