@@ -36,7 +36,8 @@ def run_plain(
         model.by_name(settings.model or DEFAULT, lambda name: loader(name, loading))
         talk = Talk(history, model, reports, Lines(sys.stdin, ask, tell))
         talk.system, talk.stream = settings.system, stream
-        model.start(history)
+        if talk.lines.terminal:
+            talk.start_model()  # while the user writes; a script may have no use for it
         if why:
             talk.note(why)
         try:

@@ -65,12 +65,19 @@ class Talk:
         self.ended = False
         """Whether the user wants to leave."""
         self._reports = reports
+        self._started = False
         self._loaded: bool | None = None
         self._told = ""
         self._step = ""
         self._meter = (0, 0)
 
     # The model
+
+    def start_model(self) -> None:
+        """Begin to load the model, unless that was begun."""
+        if not self._started:
+            self._started = True
+            self.model.start(self.history)
 
     def use_model(self, name: str | None) -> bool:
         """Load a model, if it is not the one that is here, and wait for it; whether there is one."""
@@ -81,6 +88,7 @@ class Talk:
 
     def await_model(self) -> bool:
         """Wait until the model is loaded, and say what it is doing; whether there is one."""
+        self.start_model()
         while self._loaded is None:
             self._take(self._reports.get())
         return self._loaded
@@ -95,6 +103,7 @@ class Talk:
 
     def reply(self, request: Request) -> None:
         """Have a reply written and stored, and write it. Ctrl-C stops it; what was shown of it is kept."""
+        self.start_model()
         voice = Voice(sys.stdout, stream=self.stream, beginning=request.beginning)
         with self._stopping(request):
             self.model.submit(request)

@@ -44,7 +44,6 @@ def talk(database: Path, monkeypatch, capsys):
             lines = Lines(Typed(lines), lambda label: None, lambda remark: None)
             one = Talk(history, thread, reports, lines)
             one.stream = stream
-            thread.start(history)
             assert run(one, begin_new=False) == 0
             assert thread.close(PATIENCE)
         written = capsys.readouterr()
