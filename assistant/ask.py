@@ -51,7 +51,7 @@ def ask(args: argparse.Namespace) -> int:
 def _answer(args: argparse.Namespace) -> int:
     settings = load_settings(vars(args))
     try:
-        chosen = load_options(settings)
+        chosen = load_options(settings, keeps="system")
         reply = generate_options(settings, prefill=args.prefill, show_discarded=args.show_discarded)
     except TakebackError as error:
         raise UsageError(str(error)) from error

@@ -26,6 +26,11 @@ def config_file() -> Path:
     return (_home() or Path(platformdirs.user_config_dir(APP, appauthor=False))) / "config.toml"
 
 
+def cache_dir() -> Path:
+    """The folder of what can be made again. It may not exist yet."""
+    return (_home() or Path(platformdirs.user_cache_dir(APP, appauthor=False))) / "cache"
+
+
 def database() -> Path:
     """The SQLite file of all chats. It may not exist yet."""
     return data_dir() / "history.db"

@@ -30,17 +30,35 @@ class Settings(NamedTuple):
 
     model: Annotated[
         str | None,
-        About("a GGUF file, or a name that takeback models lists", metavar="M", group=MODEL, begins="start"),
+        About(
+            "a GGUF file, or a name that takeback models lists",
+            metavar="M",
+            group=MODEL,
+            begins="start",
+            unset="the built-in one",
+        ),
     ] = None
     ctx: Annotated[
         int | None, About("the context's length in tokens", 16, 1 << 24, 4096, group=MODEL, begins="start")
     ] = None
     threads: Annotated[
-        int | None, About("threads; default: the physical cores", 1, 1024, group=MODEL, begins="start")
+        int | None, About("threads", 1, 1024, group=MODEL, begins="start", unset="the physical cores")
     ] = None
     gpu_layers: Annotated[
         int | None,
         About("layers to put on a GPU; -1: all", -1, 1 << 16, 0, group=MODEL, begins="start"),
+    ] = None
+    prompt_cache: Annotated[
+        int | None,
+        About(
+            "MiB of the disk for what was read of chats, so that a long one opens at once; 0: nothing is kept",
+            0,
+            1 << 20,
+            512,
+            "MIB",
+            group=MODEL,
+            begins="start",
+        ),
     ] = None
     reset_token: Annotated[
         str | None,
@@ -88,41 +106,52 @@ class Settings(NamedTuple):
         ),
     ] = None
     seed: Annotated[
-        int | None, About("the same seed gives the same reply", 0, (1 << 32) - 1, group=WRITING)
+        int | None,
+        About(
+            "the same seed gives the same reply", 0, (1 << 32) - 1, group=WRITING, unset="another each time"
+        ),
     ] = None
     max_tokens: Annotated[
-        int | None, About("the reply's longest length; default: what fits", 1, 1 << 24, group=WRITING)
+        int | None, About("the reply's longest length", 1, 1 << 24, group=WRITING, unset="what fits")
     ] = None
     after_reset: Annotated[
         Literal["rewind", "keep", "off"] | None,
         About(
             "what the model sees after a reset: not its draft (rewind), or also its draft (keep); off: it never "
-            "takes back. Default: as it was trained",
+            "takes back",
             group=TAKING_BACK,
+            unset="as it was trained",
         ),
     ] = None
     reset_bias: Annotated[
         float | None,
         About(
-            "added to the reset token's logit; default: as it was calibrated", -30, 30, None, "B", TAKING_BACK
+            "added to the reset token's logit",
+            -30,
+            30,
+            None,
+            "B",
+            TAKING_BACK,
+            unset="as it was calibrated",
         ),
     ] = None
     max_resets: Annotated[int | None, About("one more ends the reply", 0, 1000, 4, group=TAKING_BACK)] = None
     hold_back: Annotated[
         int | None,
         About(
-            "tokens by which the output lags behind; default: as it was calibrated",
+            "tokens by which the output lags behind",
             0,
             1024,
             group=TAKING_BACK,
+            unset="as it was calibrated",
         ),
     ] = None
     theme: Annotated[
         Theme | None,
         About(
-            "the chat's colours; terminal-dark and terminal-light are the terminal's own; default: dark",
+            "the chat's colours; terminal-dark and terminal-light are the terminal's own",
             group=SCREEN,
-            begins="start",
+            unset="dark",
         ),
     ] = None
     plain: Annotated[

@@ -14,6 +14,7 @@ from typing import Self
 from assistant.conversation.records import Chat, Hit
 from assistant.conversation.rows import CHAT, as_chat, as_hit, storable
 from assistant.conversation.schema import connect, explained, transaction
+from assistant.engine.prompt_cache import forget_prompts
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
 
@@ -198,6 +199,7 @@ class Shelf:
 
     def _wipe(self) -> None:
         """Leave nothing of deleted rows: pages that were once split hold copies of theirs."""
+        forget_prompts()  # a model may have kept what it read of them
         self._log_holds_draft = True  # whatever fails now: the log is emptied before the next word is stored
         self._database.execute("VACUUM")
         self._empty_log()

@@ -32,6 +32,11 @@ class Memory:
         return len(self._ids)
 
     @property
+    def ids(self) -> tuple[int, ...]:
+        """The tokens that are held."""
+        return tuple(self._ids)
+
+    @property
     def cancelled(self) -> bool:
         """Whether somebody asked to stop."""
         return self._context.cancelled
@@ -161,6 +166,19 @@ class Memory:
         self._context.clear()
         for _ in self.read(wanted):
             pass
+
+    def state(self) -> bytearray:
+        """What the memory holds now, for `take`."""
+        return self._context.save()
+
+    def take(self, ids: Sequence[int], state: bytearray) -> bool:
+        """Hold these tokens, and nothing else, by what `state` gave for them; False, and then nothing, if refused."""
+        self.forget()
+        if len(ids) > self.room or not self._context.load(state) or self._context.end != len(ids):
+            self.forget()
+            return False
+        self._ids += ids
+        return True
 
     def forget(self) -> None:
         """Hold nothing, not even in the memory's bytes."""

@@ -1,23 +1,30 @@
 """What a user may choose about loading a model and about a reply. None stands for the model's own value."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from assistant.settings import SETTINGS, Settings
 from convert.errors import TakebackError
 
 AfterReset = Literal["rewind", "keep", "off"]
+Keeps = Literal["chats", "system"]
 AFTER_RESET = ("rewind", "keep", "off")
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How to load a model. `ctx` in tokens; `threads` None means the machine's physical cores."""
+    """How to load a model. `ctx` in tokens; `threads` None means the machine's physical cores.
+
+    `prompt_cache` is how many MiB of the disk may hold what was read, so that it need not be read again, and
+    `keeps` of what: of whole chats, or of the system message alone.
+    """
 
     ctx: int | None = None
     threads: int | None = None
     gpu_layers: int = 0
     reset_token: str | None = None
+    prompt_cache: int = 0
+    keeps: Keeps = "chats"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -70,9 +77,13 @@ def _check(options: LoadOptions | GenerateOptions) -> None:
             setting.check(getattr(options, field.name), field.name.replace("_", "-"))
 
 
-def load_options(settings: Settings) -> LoadOptions:
-    """The part of the settings that loading a model needs."""
-    return LoadOptions(**_chosen(settings, LoadOptions))
+def load_options(settings: Settings, *, keeps: Keeps | None = None) -> LoadOptions:
+    """The part of the settings that loading a model needs. Of what is read, nothing is kept on the disk if not told."""
+    chosen = LoadOptions(**_chosen(settings, LoadOptions))
+    if keeps is None:
+        return replace(chosen, prompt_cache=0)
+    most = SETTINGS["prompt_cache"].about.default if settings.prompt_cache is None else settings.prompt_cache
+    return replace(chosen, prompt_cache=int(most or 0), keeps=keeps)
 
 
 def generate_options(

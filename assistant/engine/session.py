@@ -1,5 +1,6 @@
 """One loaded model and its context, for one thread."""
 
+import itertools
 import secrets
 from collections.abc import Generator, Sequence
 from contextlib import suppress
@@ -7,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from llama_cpp import __version__
 
 from assistant.engine.constraint import Constraint
 from assistant.engine.events import Error, Event
@@ -18,6 +21,8 @@ from assistant.engine.message import Message, check_messages
 from assistant.engine.options import GenerateOptions, LoadOptions
 from assistant.engine.probe import probe
 from assistant.engine.prompt import PromptTemplate
+from assistant.engine.prompt_cache import PromptCache, model_key, prompts_dir
+from assistant.engine.reading_again import ReadingAgain
 from assistant.engine.rewind import Reply
 from assistant.engine.sampler import Sampler
 from assistant.engine.strand import Strand
@@ -110,6 +115,8 @@ class Session:
         self.vocabulary = Vocabulary(model)
         self.template = PromptTemplate(model.template, self.vocabulary, info.vocab_sha256)
         self.memory = Memory(context)
+        self._again: ReadingAgain | None = None
+        self._keeps_all, self._system = True, ""
         self._running: Generator[Event, None, None] | None = None
         self._reply: Reply | None = None
         self._closing = False
@@ -119,7 +126,19 @@ class Session:
         """Load a model, with a context of its own. Raises as `load` does."""
         options = options or LoadOptions()
         info, context = load(path, options, progress)
-        return cls.on(info, context, options)
+        session = cls.on(info, context, options)
+        if options.prompt_cache:
+            session._read_again(options)
+        return session
+
+    def _read_again(self, options: LoadOptions) -> None:
+        """Keep on the disk what is read, and take it from there."""
+        context, model = self.context, self.model
+        loaded = (__version__, context.length, context.chunk, options.gpu_layers)
+        key = model_key(self.info.path, self.info.vocab_sha256, *loaded)
+        cache = PromptCache(prompts_dir(), key, options.prompt_cache << 20)
+        self._again = ReadingAgain(cache, self.memory, whole=bool(model.window or model.recurrent))
+        self._keeps_all = options.keeps == "chats"
 
     @classmethod
     def on(cls, info: ModelInfo, context: Strand, options: LoadOptions, *, owns: bool = True) -> Self:
@@ -148,6 +167,9 @@ class Session:
             check_messages(messages)
             prompt = self.template.ids(messages)
             prefill = self.template.content(options.prefill, prompt) if options.prefill else []
+            self._system = messages[0].content if messages[0].role == "system" else ""
+            if self._again:
+                self._again.begin(prompt, switch=self._keeps_all)
             seed = secrets.randbits(32) if options.seed is None else options.seed
             contract = self.info.contract
             sampler = Sampler(self.context, options, seed, self._constraint(options.grammar))
@@ -169,6 +191,8 @@ class Session:
             finally:
                 sampler.close()
                 self._reply = None
+                if self._again:
+                    self._again.end([*prompt, *reply.ids])
                 self.context.rest()
         except TakebackError as error:
             yield Error(clean_line(str(error)))
@@ -218,10 +242,26 @@ class Session:
         self._closing = True
         self.context.cancel()  # nothing needs to be read for a next turn
         self._end_running()
+        self._keep_read()
         self.memory.forget()
         self.context.free()
         if self._owns:
             self.model.free()
+
+    def _keep_read(self) -> None:
+        """Keep what was read for the next start: all of it, or of the system message alone."""
+        if self._again is None or not (self._keeps_all or self._system):
+            return
+        with suppress(TakebackError):
+            self._again.keep(None if self._keeps_all else self._system_ids)
+
+    def _system_ids(self) -> list[int]:
+        """What every prompt with the last one's system message begins with."""
+        system = Message("system", self._system)
+        one, other = (self.template.ids([system, Message("user", text)]) for text in ("a", "1"))
+        return [
+            a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+        ]
 
     def _resume(self) -> None:
         """Let decodes run after a cancel, unless the session ends."""
