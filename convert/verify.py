@@ -21,6 +21,7 @@ from convert.untrusted import clean_line
 from convert.verify_by_name import check_tensors_by_name
 from convert.verify_corpus import CORPUS, SourceTokenizer
 from convert.verify_numbers import check_numbers
+from convert.verify_settings import check_settings
 from convert.verify_vocabulary import check_vocabulary
 from convert.verify_weights import check_tensors
 from convert.vocabulary import CONTROL
@@ -52,6 +53,7 @@ def verify(
         lora = stack.enter_context(open_adapter(adapter)) if adapter is not None else None
         if contract is not None and contract.source_sha256 is not None:
             checks.append(_check_source(source, lora, contract.source_sha256))
+        checks.append(check_settings(header, source))
         known = source.header is not None or is_known(source.config)
         checks += (check_tensors if known else check_tensors_by_name)(result, source, lora)
         checks.append(check_vocabulary(header, source, adapter, token[0] if token else None))

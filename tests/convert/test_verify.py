@@ -5,9 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
+from convert.checkpoint import open_checkpoint
 from convert.convert import convert
-from convert.export import patch
-from convert.gguf_header import read_header
+from convert.export import patch, write_gguf
+from convert.gguf_header import TypedValue, ValueType, read_header
+from convert.plan import plan
+from convert.progress import silent
+from convert.reset_token import END_KEYS
 from convert.verify import verify
 from tests.convert.small_model import write_checkpoint
 from tests.convert.test_convert import in_llama_order
@@ -36,6 +40,14 @@ def with_last(file, key, token_id, value):
     """Set one entry of an array of int32 in place."""
     header = read_header(file)
     overwrite(file, header.places[key] + 8 + 4 * token_id, np.int32(value).tobytes())
+
+
+def rewritten(file, out, keys, without=None):
+    """The file with other keys, and perhaps without a tensor."""
+    with open_checkpoint(file) as opened:
+        tensors = [tensor for tensor in plan(opened, None).tensors if tensor.name != without]
+        write_gguf(out, dict(opened.header.typed) | keys, tensors, lambda *seen: None, silent)
+    return out
 
 
 def test_a_sound_file_passes(copy, checkpoint):
@@ -89,6 +101,43 @@ def test_reset_as_the_end_of_a_turn(tmp_path):
     assert "llama.cpp: no end" in found
 
 
+@pytest.mark.parametrize("key", sorted(set(END_KEYS) - {"tokenizer.ggml.eos_token_id"}))
+def test_reset_in_any_key_that_ends(tmp_path, converted, key):
+    bad = rewritten(converted, tmp_path / "bad.gguf", {key: TypedValue(ValueType.UINT32, 300)})
+    assert key in failed(bad)["reset token ends no reply"]
+
+
+def test_a_missing_tensor(tmp_path, converted, checkpoint):
+    bad = rewritten(converted, tmp_path / "bad.gguf", {}, without="blk.1.ffn_up.weight")
+    assert failed(bad, checkpoint)["tensors"].startswith("missing: blk.1.ffn_up.weight")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("llama.rope.freq_base", TypedValue(ValueType.FLOAT32, 500000.0)),
+        ("llama.attention.layer_norm_rms_epsilon", TypedValue(ValueType.FLOAT32, 1e-6)),
+        ("llama.rope.scaling.factor", TypedValue(ValueType.FLOAT32, 2.0)),
+        ("llama.attention.head_count_kv", TypedValue(ValueType.UINT32, 4)),
+    ],
+)
+@pytest.mark.parametrize("source", ["checkpoint", "converted"])
+def test_another_setting(tmp_path, converted, request, source, key, value):
+    bad = rewritten(converted, tmp_path / "bad.gguf", {key: value})
+    found = failed(bad, request.getfixturevalue(source))
+    assert key in found["settings"]
+    assert set(found) <= {"settings", "llama.cpp", "q and k row order"}
+
+
+def test_the_adapter_left_out(tmp_path, plain_base, adapter):
+    write_checkpoint(tmp_path / "named", tied=False, bf16=True, rows=None)
+    convert(plain_base, tmp_path / "merged.gguf", adapter=adapter, type="f32")
+    convert(tmp_path / "named", tmp_path / "bare.gguf", type="f32")
+    assert not [c for c in verify(tmp_path / "merged.gguf", plain_base, adapter) if c.verdict == "fail"]
+    found = {c.name for c in verify(tmp_path / "bare.gguf", plain_base, adapter) if c.verdict == "fail"}
+    assert {"source hash", "weights", "q and k row order"} <= found
+
+
 @pytest.mark.parametrize(
     ("name", "check"),
     [
@@ -104,6 +153,19 @@ def test_one_flipped_bit(copy, checkpoint, name, check):
     found = failed(copy, checkpoint)
     assert list(found) == [check]
     assert name in found[check]
+
+
+def test_one_flipped_bit_of_the_reset_tokens_logit(tmp_path):
+    """Of an untied head: the row that is multiplied to the reset token's logit."""
+    write_checkpoint(tmp_path / "c", tied=False)
+    convert(tmp_path / "c", tmp_path / "out.gguf", type="f32")
+    info = tensor(tmp_path / "out.gguf", "output.weight")
+    offset = info.offset + 300 * (info.nbytes // info.shape[0])
+    old = (tmp_path / "out.gguf").read_bytes()[offset]
+    overwrite(tmp_path / "out.gguf", offset, bytes([old ^ 1]))
+    found = failed(tmp_path / "out.gguf", tmp_path / "c")
+    assert list(found) == ["copied bytes"]
+    assert "output.weight" in found["copied bytes"]
 
 
 def test_a_changed_letter_of_the_template(copy, checkpoint):

@@ -110,6 +110,16 @@ def test_another_query_scale_goes_into_q(tmp_path):
     assert not [check for check in verify(tmp_path / "q.gguf", tmp_path / "c") if check.verdict == "fail"]
 
 
+def test_a_query_without_its_scale_is_caught_by_name(tmp_path):
+    tensors = write(tmp_path / "c", query_pre_attn_scalar=8)
+    out, _ = converted(tmp_path / "c")
+    query = tensors["model.layers.1.self_attn.q_proj.weight"]
+    overwrite(out, tensor(out, "blk.1.attn_q.weight").offset, query.tobytes())
+    failed = [check for check in verify(out, tmp_path / "c") if check.verdict == "fail"]
+    assert [check.name for check in failed] == ["query scale"]
+    assert "not 2 times it" in failed[0].detail
+
+
 def test_the_27b_model_has_its_scale_in_llama(tmp_path):
     """Of 46 layers llama.cpp scales by hidden / heads; here 16."""
     from convert.architectures import gemma2
