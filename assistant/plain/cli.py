@@ -28,7 +28,8 @@ def run_plain(
     Raises:
         TakebackError: a setting is wrong, or the chats cannot be stored.
     """
-    loading, writing = load_options(settings), generate_options(settings, show_discarded=show_discarded)
+    loading = load_options(settings, keeps="chats")
+    writing = generate_options(settings, show_discarded=show_discarded)
     read_standard_input()
     with closing(History(database())) as history:
         reports: SimpleQueue[Report] = SimpleQueue()
