@@ -62,7 +62,8 @@ def run_chat(args: argparse.Namespace) -> int:
         raise UsageError(
             "the chat needs a terminal; without one, use: takeback --plain, or for one reply: takeback ask TEXT"
         )
-    loading, writing = load_options(settings), generate_options(settings, show_discarded=args.show_discarded)
+    loading = load_options(settings, keeps="chats")
+    writing = generate_options(settings, show_discarded=args.show_discarded)
 
     from assistant.loading import loader
     from assistant.tui.app import ChatApp
@@ -79,6 +80,8 @@ def run_chat(args: argparse.Namespace) -> int:
         theme=settings.theme,
         keymap=parse(read_keys(), str(config_path())),
         log=log_file(),
+        models=(settings.model or "default", lambda name: loader(name, loading)),
+        read_settings=lambda: load_settings(vars(args)),
     )
     app.run()
     status = app.return_code or 0
