@@ -1,11 +1,13 @@
 """Where the server listens, and how it ends."""
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from assistant.serve.worker import Worker
 from convert.errors import TakebackError
@@ -46,6 +48,42 @@ def address_of(bound: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class TimedProtocol(H11Protocol):
+    """HTTP that closes a connection on which no request's head has come whole after `head_time` seconds.
+
+    uvicorn waits for ever for one that has begun, and for the first one.
+    """
+
+    head_time = 10.0
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request, or wait on."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_waiting()  # what is left of the request is the application's to wait for
+        elif self._late is None and not self.transport.is_closing():
+            self._late = self.loop.call_later(self.head_time, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
 class Server(uvicorn.Server):
     """uvicorn, which ends the model's work first where it would wait for the replies.
 
@@ -56,7 +94,7 @@ class Server(uvicorn.Server):
         # No log but of uvicorn's own warnings, which quote nothing of a request.
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=TimedProtocol,
             ws="none",
             lifespan="off",
             loop="asyncio",

@@ -3,12 +3,14 @@
 import json
 import re
 import socket
+import time
 
 import pytest
 
 import assistant.serve.app as app_module
 import assistant.serve.guard as guard_module
 from assistant.serve.refused import Refused
+from assistant.serve.server import TimedProtocol
 from convert.errors import TakebackError
 from tests.serve.conftest import QUESTION
 
@@ -128,6 +130,43 @@ def test_a_body_that_does_not_come(served):
         send_head(connection, client, "Content-Length: 100")
         connection.sendall(b"{")
         assert b" 408 " in connection.recv(100)
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\n"])
+def test_a_head_that_does_not_come(served, says, monkeypatch, begun):
+    """Nor one that comes byte by byte. But a reply may take as long as it takes, and others are answered."""
+    says(b"slow", pause=0.2)
+    monkeypatch.setattr(TimedProtocol, "head_time", 0.5)
+    with served(keep_alive=0.05) as client, connect(client) as connection:
+        running, one = client.begin(stream=True)
+        connection.sendall(begun)
+        ended = time.monotonic() + 30
+        connection.settimeout(0.1)
+        while True:
+            assert time.monotonic() < ended
+            try:
+                if begun:
+                    connection.sendall(b"x")
+                if connection.recv(1) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        assert b"slow" in one.read()
+        running.close()
+        # The same holds for a second request of a connection, and one that is answered stays.
+        with connect(client) as kept:
+            for _ in range(2):
+                kept.sendall(f"GET /health HTTP/1.1\r\nHost: {client.address}\r\n\r\n".encode())
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += kept.recv(1000)
+                assert answer.startswith(b"HTTP/1.1 200")
+                time.sleep(0.7)
+            kept.sendall(b"GET")
+            kept.settimeout(30)
+            assert kept.recv(1) == b""
 
 
 def test_parallel_requests_are_bounded(served, says, monkeypatch):
