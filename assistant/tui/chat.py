@@ -258,7 +258,8 @@ class ChatScreen(ConfiguringScreen):
             if place is not None:
                 self._take_theme(names[place])
 
-        self.app.push_screen(Choose("Which colours?", [Content(name) for name in names]), take)
+        marked = names.index(now) if (now := themes.worn_by(self.app)) in names else 0
+        self.app.push_screen(Choose("Which colours?", [Content(name) for name in names], marked), take)
 
     @work(group="theme")
     async def _take_theme(self, name: str) -> None:

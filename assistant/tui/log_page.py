@@ -42,13 +42,13 @@ class LogPage(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """What is shown, the lines, the file, and the keys."""
-        where = "No file is kept" if self._file is None else f"File: {clean_line(str(self._file))}"
+        where = "No file is kept" if self._file is None else clean_line(_short(self._file))
         with Vertical(classes="panel"):
             yield Static("", markup=False, id="heading")
             with VerticalScroll():
                 yield Static("", markup=False, classes="page")
             yield Static(where, markup=False, classes="hint")
-            yield Static("l another level   ↑ ↓ scroll   Esc back", markup=False, classes="hint")
+            yield Static("l level   ↑ ↓ scroll   Esc back", markup=False, classes="hint")
 
     def on_mount(self) -> None:
         """The keys scroll."""
@@ -70,10 +70,14 @@ class LogPage(ModalScreen[None]):
         self._count = logbook.count()
         least, words = LEVELS[self._level]
         self.query_one("#heading", Static).update(Content(f"Log: {words}").stylize("bold $text-primary"))
-        found = [
-            Content(clean_line(line)).stylize(_STYLES.get(level, "")) for level, line in logbook.lines(least)
-        ]
+        found = [Content(line).stylize(_STYLES.get(level, "")) for level, line in logbook.lines(least)]
         nothing = Content("Nothing of this kind was noted down").stylize("$foreground-muted")
         self.query_one(".page", Static).update(Content("\n").join(found) if found else nothing)
         if at_end:
             self.call_after_refresh(scroll.scroll_end, animate=False)
+
+
+def _short(path: Path) -> str:
+    """A path for people."""
+    home = Path.home()
+    return str(Path("~") / path.relative_to(home)) if path.is_relative_to(home) else str(path)

@@ -120,11 +120,10 @@ def _code_line(code: Code) -> Content:
     lines = code.text.rstrip("\n").split("\n")
     size = f"{len(lines)} line{'s' * (len(lines) != 1)}"
     first = next(line for line in lines if line.strip()).strip().expandtabs(1)
-    about = f"  {' '.join(filter(None, (code.language, size)))}"
-    return Content.assemble((first, "bold"), (about, "$foreground-muted"))
+    return Content.assemble((first, "bold"), f"  {' '.join(filter(None, (code.language, size)))}")
 
 
 def _link_line(link: Link) -> Content:
     if link.words in ("", link.address):
         return Content(link.address)
-    return Content.assemble((link.words, "bold"), (f"  {link.address}", "$foreground-muted"))
+    return Content.assemble((link.words, "bold"), f"  {link.address}")

@@ -47,12 +47,16 @@ def register(app: App[None]) -> None:
 
 
 def put_on(app: App[None], name: str) -> None:
-    """Show the application in these colours, by the settings' name for them.
-
-    Without colours (`NO_COLOR`), shades of grey stay; of the terminal's own colours, nothing does.
-    """
+    """Show the application in these colours, by the settings' name for them; with `NO_COLOR`, in none."""
     name = _TEXTUALS.get(name, name)
-    app.theme = name if name in app.available_themes else DARK.name
+    name = name if name in app.available_themes else DARK.name
     if app.no_color:
-        plain = NoColor() if app.current_theme.ansi else Monochrome()
-        app._filters = [*(f for f in app._filters if not isinstance(f, NoColor | Monochrome)), plain]
+        dark = app.available_themes[name].dark
+        name = "ansi-dark" if dark else "ansi-light"  # Textual's greys would be colours of ours
+        app._filters = [*(f for f in app._filters if not isinstance(f, NoColor | Monochrome)), NoColor()]
+    app.theme = name
+
+
+def worn_by(app: App[None]) -> str:
+    """The settings' name for the colours that the application has now."""
+    return next((name for name, theme in _TEXTUALS.items() if theme == app.theme), app.theme)

@@ -143,7 +143,7 @@ async def test_the_mouse_selects_and_ctrl_c_copies(start, chat, copied) -> None:
         await pilot.mouse_down(offset=(column, row))
         await pilot.hover(offset=(column + 4, row))
         await pilot.mouse_up(offset=(column + 4, row))
-        await until(pilot, lambda: app.screen.get_selected_text())
+        await until(pilot, app.screen.get_selected_text)
         assert app.screen is app.chat  # selecting opens no link
         await pilot.press("ctrl+c")
         await until(pilot, lambda: copied and copied[-1].startswith("Look"))
@@ -259,7 +259,7 @@ async def test_a_link_is_opened_only_after_a_yes(start, chat, opened, copied) ->
         app.chat.ask_about("file:///etc/passwd")
         await until(pilot, lambda: isinstance(app.screen, AskLink))
         await pilot.press("y")
-        await until(pilot, lambda: "is not opened here" in frames.screen())
+        await until(pilot, lambda: "is not opened from here" in frames.screen())
         assert len(opened) == 1
 
 

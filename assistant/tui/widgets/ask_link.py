@@ -33,9 +33,7 @@ class AskLink(ModalScreen[Wish | None]):
 
     def compose(self) -> ComposeResult:
         """The question, the whole address, and the keys."""
-        question = (
-            "Open this address in your browser?" if self._openable else "This address is not opened here"
-        )
+        question = "Open this in your browser?" if self._openable else "This is not opened from here"
         where = (
             Content.assemble("It leads to ", (clean_line(leads_to(self._address)), "bold"))
             if self._openable

@@ -19,8 +19,9 @@ class Choose(ModalScreen[int | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back", show=False)]
 
-    def __init__(self, question: str, options: Sequence[Content]) -> None:
+    def __init__(self, question: str, options: Sequence[Content], marked: int = 0) -> None:
         super().__init__()
+        self._marked = marked
         self._question = question
         self._options = options
 
@@ -32,8 +33,8 @@ class Choose(ModalScreen[int | None]):
             yield Static("↑ ↓ Enter choose   Esc back", markup=False, classes="hint")
 
     def on_mount(self) -> None:
-        """The first one is marked."""
-        self.query_one(OptionList).highlighted = 0
+        """One is marked already."""
+        self.query_one(OptionList).highlighted = self._marked
         self.query_one(OptionList).focus()
 
     def on_option_list_option_selected(self, message: OptionList.OptionSelected) -> None:
