@@ -35,7 +35,7 @@ class ChatForm(Form):
 
     def __init__(self, values: Mapping[str, Value | None], unset: Mapping[str, str]) -> None:
         """`unset` says what counts where nothing is chosen."""
-        super().__init__("For this chat, from the next reply on", OF_A_CHAT, values, unset)
+        super().__init__("Options of this chat", OF_A_CHAT, values, unset)
 
     def action_presets(self) -> None:
         """Fill the form with a preset."""
@@ -46,7 +46,7 @@ class ChatForm(Form):
         try:
             values = {name: value for name, value in self.read().items() if value is not None}
         except TakebackError as error:
-            self.say(f"Not saved: {error}", "$text-error")
+            self.refuse("Not saved", error)
             return
 
         async def save(name: str | None) -> None:

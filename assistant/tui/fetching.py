@@ -80,11 +80,11 @@ class Fetching:
         """How far it is, in words."""
         done, total = self._step
         if self._stop.is_set():
-            return "Stopping…"
+            return "Stopping"
         if not total:
-            return f"Asking the hub for {self.what}…"
+            return f"Asking the hub for {self.what}"
         if done >= total:
-            return f"Checking {self.what}…"
+            return f"Checking {self.what}"
         began, before = self._since
         seconds = time.monotonic() - began
         speed = f", {(done - before) / seconds / 1e6:.1f} MB/s" if seconds > 1 else ""

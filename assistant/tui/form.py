@@ -56,6 +56,7 @@ class Form(ModalScreen[Values | None]):
         super().__init__()
         self._title = title
         self._notes = notes or {}
+        self._refused = ""
         self._fields = {
             setting.name: Field(setting, values.get(setting.name), unset.get(setting.name, ""))
             for setting in settings
@@ -65,12 +66,14 @@ class Form(ModalScreen[Values | None]):
         """All settings below their headings, what the present one means, and the keys."""
         group = ""
         with Vertical(classes="panel"):
-            yield Static(Content(self._title).stylize("bold $text-primary"), markup=False)
+            title = Content(clean_line(self._title)).stylize("bold $text-primary")
+            yield Static(title, markup=False, classes="title")
             with VerticalScroll(can_focus=False):
                 for field in self._fields.values():
                     if field.setting.about.group != group:
+                        first = "" if group else " first"
                         group = field.setting.about.group
-                        yield Static(Content(group).stylize("bold"), markup=False, classes="heading")
+                        yield Static(Content(group).stylize("bold"), markup=False, classes=f"heading{first}")
                     yield field
             yield Static("", markup=False, id="said")
             yield Static(self.HINT, markup=False, classes="hint")
@@ -81,15 +84,15 @@ class Form(ModalScreen[Values | None]):
 
     def on_input_changed(self) -> None:
         """Check it."""
-        self._look()
+        self._changed()
 
     def on_text_area_changed(self) -> None:
         """Check it."""
-        self._look()
+        self._changed()
 
     def on_pick_changed(self, message: Pick.Changed) -> None:
         """What was said of it may be out of date."""
-        self._look()
+        self._changed()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Say what the field means."""
@@ -104,7 +107,7 @@ class Form(ModalScreen[Values | None]):
         try:
             self.dismiss({name: value for name, value in self.read().items() if value is not None})
         except TakebackError as error:
-            self.say(f"Not kept: {error}", "$text-error")
+            self.refuse("Not kept", error)
 
     def read(self) -> dict[str, Value | None]:
         """What the fields are set to.
@@ -126,9 +129,18 @@ class Form(ModalScreen[Values | None]):
         for name, field in self._fields.items():
             field.fill(values.get(name))
 
+    def refuse(self, what: str, error: TakebackError) -> None:
+        """Say that something could not be done with what is written, until it is changed."""
+        self._refused = what
+        self.say(f"{what}: {error}", "$text-error")
+
     def say(self, text: str, style: str = "") -> None:
         """Say something below the fields."""
         self.query_one("#said", Static).update(Content(clean_line(text)).stylize(style))
+
+    def _changed(self) -> None:
+        self._refused = ""
+        self._look()
 
     def _look(self) -> None:
         """Say what the present field means, or what is wrong in it; and mark it where it is wrong."""
@@ -139,7 +151,7 @@ class Form(ModalScreen[Values | None]):
             field.read()
         except TakebackError as error:
             field.mark(wrong=True)
-            self.say(str(error), "$text-error")
+            self.say(f"{self._refused}: {error}" if self._refused else str(error), "$text-error")
         else:
             field.mark(wrong=False)
             note = self._notes.get(field.setting.name)

@@ -28,7 +28,7 @@ from convert.errors import TakebackError
 from convert.hub_gguf import megabytes
 from convert.untrusted import clean_line
 
-NAME_WIDTH = 34
+NAME_WIDTH = 28
 """Columns; on a narrow screen a model takes two lines."""
 
 

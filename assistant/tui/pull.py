@@ -22,7 +22,7 @@ from convert.hub_part import Stated
 from convert.untrusted import clean_line
 
 SECONDS_BETWEEN_LOOKS = 0.25
-PRIVACY = "This asks the Hugging Face hub, over the network, for what you name here. No chat is sent."
+PRIVACY = "Enter asks the hub for it, over the network. No chat is sent."
 
 
 class PullScreen(ModalScreen[str | None]):
@@ -33,7 +33,7 @@ class PullScreen(ModalScreen[str | None]):
         Binding("escape", "dismiss(None)", "Back", show=False),
         Binding("ctrl+x", "stop", "Stop", show=False, priority=True),
     ]
-    KEYS = "Enter look, then fetch   Ctrl+X stop   Esc back, and it goes on"
+    KEYS = "Enter look, then fetch   Ctrl+X stop   Esc back"
 
     def __init__(self, fetching: Fetching) -> None:
         super().__init__()
@@ -101,12 +101,14 @@ class PullScreen(ModalScreen[str | None]):
 
     def _look(self) -> None:
         """Show how far it is, or what came of it."""
+        if not self.is_current:
+            return
         bar = self.query_one(ProgressBar)
         bar.display = self._fetching.runs
         if self._fetching.runs:
             self._followed = True
             bar.update(progress=self._fetching.part)
-            self._say(self._fetching.line())
+            self._say(f"{self._fetching.line()}. It goes on when you leave")
         elif self._followed:
             self._followed = False
             if self._fetching.model is not None:
