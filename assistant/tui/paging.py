@@ -40,11 +40,21 @@ class PagingScreen(ReplyingScreen):
 
     async def _show_end(self) -> None:
         """Show the chat's last messages, where they are not on the screen."""
-        if self._transcript.rest_below and self._chat is not None:
-            try:
-                await self._show_chat(self._chat)
-            except TakebackError as error:
-                self._show_problem(error)
+        if not self._transcript.rest_below or self._history is None or self._chat is None:
+            return
+        chat = self._chat
+        try:
+            entries = await asyncio.to_thread(self._history.entries, chat, limit=MESSAGES_A_PAGE)
+        except TakebackError as error:
+            self._show_problem(error)
+            return
+        views = await self._views(self._settled(entries))
+        if chat == self._chat:
+            await self._transcript.show_end(views)
+
+    def _settled(self, entries: list[Entry]) -> list[Entry]:
+        """Without the reply that is being written here: it is on the screen, live."""
+        return entries if self._request is None else [entry for entry in entries if entry.state != "writing"]
 
     # Pages
 
@@ -73,12 +83,12 @@ class PagingScreen(ReplyingScreen):
         if self._history is None or chat is None or last is None:
             return
         try:
-            newer = await asyncio.to_thread(_after, self._history, chat, last)
+            newer = self._settled(await asyncio.to_thread(_after, self._history, chat, last))
         except TakebackError as error:
             self._show_problem(error)
             return
+        views = await self._views(newer[:MESSAGES_A_PAGE])
         if (chat, last) == (self._chat, self._transcript.newest):
-            views = [MessageView.of_entry(entry) for entry in newer[:MESSAGES_A_PAGE]]
             await self._transcript.extend(views, more_below=len(newer) > MESSAGES_A_PAGE)
 
     # What others write

@@ -166,13 +166,13 @@ class ReplyingScreen(Screen[None]):
         """Finish the reply on the screen; the model's thread has it in the store."""
         if self._request is None or (live := self._transcript.live) is None:
             return
-        request, self._request = self._request, None
-        self._show_keys()
+        request = self._request
         if isinstance(event, Done):
             text, reason, resets, self._to_say = event.text, str(event.reason), event.resets, ""
         else:
             text, reason, resets, self._to_say = live.said, "error", live.shown_resets, event.message
-        view = MessageView.of_model(
+        view = await asyncio.to_thread(
+            MessageView.of_model,
             text,
             reason=reason,
             resets=resets,
@@ -180,6 +180,10 @@ class ReplyingScreen(Screen[None]):
             entry=live.entry,
             place=live.place,
         )
+        if self._request is not request or self._transcript.live is not live:
+            return  # the user left this chat meanwhile
+        self._request = None
+        self._show_keys()
         if came_to_nothing(request.instead_of, request.beginning, text, resets):
             self._shown_otherwise = request
         if isinstance(event, Error):
@@ -230,20 +234,24 @@ class ReplyingScreen(Screen[None]):
         limit = MESSAGES_A_PAGE if message is None else -1
         entries = await asyncio.to_thread(self._history.entries, chat, limit=limit)
         entries, more = _page(entries, message)
+        views = await self._views(entries)
         if self._request is not None:
             self._model.cancel(self._request)
             self._request = None
         self._chat = chat
         self._meter = (0, 0)
         self._look_at_chat()
-        await self._show_entries(entries, more_below=more)
+        await self._transcript.show(views, more_below=more)
         if message is not None:
             self._transcript.go_to(message)
         self._show_keys()
 
-    async def _show_entries(self, entries: Sequence[Entry], *, more_below: bool = False) -> None:
-        views = [MessageView.of_entry(entry) for entry in entries]
-        await self._transcript.show(views, more_below=more_below)
+    async def _show_entries(self, entries: Sequence[Entry]) -> None:
+        await self._transcript.show(await self._views(entries))
+
+    async def _views(self, entries: Sequence[Entry]) -> list[MessageView]:
+        """What shows these messages, laid out beside the screen's thread."""
+        return await asyncio.to_thread(MessageView.of_entries, entries, self._transcript.room)
 
     @property
     def _transcript(self) -> Transcript:

@@ -33,6 +33,8 @@ BEAT = 0.002
 SIZES = ((80, 24), (200, 60))
 PAGE_UP, ENTER, QUIT = b"\x1b[5~", b"\r", b"\x11"
 
+MEASURED = "All pauses are written down."
+
 PARAGRAPH = (
     "The *keeper* lights the lamp at dusk, and the `lens` turns it into a beam that is seen far away.\n\n"
 )
@@ -100,7 +102,7 @@ def _pauses(size: tuple[int, int], reads_back: bool, seconds: float, messages: i
                     terminal.press(PAGE_UP)
             terminal.drain(3.0)
             terminal.press(QUIT)
-            terminal.wait_for("\x1b[?1049l")
+            terminal.wait_for(MEASURED)
         pauses: list[float] = json.loads((Path(home) / "pauses.json").read_text())
         return pauses
 
@@ -162,28 +164,25 @@ def _inside(home: Path, seconds: float) -> None:
     model = _Stream(seconds)
     beats: list[float] = []
 
+    async def beat() -> None:
+        while True:
+            beats.append(time.perf_counter())
+            await asyncio.sleep(BEAT)
+
     def load(progress: object) -> _Stream:
         gc.freeze()  # as the real one does
+        app.call_from_thread(lambda: beating.append(asyncio.create_task(beat())))
         return model
 
-    class Measured(ChatApp):
-        """The chat with a heart."""
-
-        async def on_ready(self) -> None:
-            self.beating = asyncio.create_task(self.beat())
-
-        async def beat(self) -> None:
-            while True:
-                beats.append(time.perf_counter())
-                await asyncio.sleep(BEAT)
-
-    app = Measured(load, home / "history.db")
+    beating: list[asyncio.Task[None]] = []
+    app = ChatApp(load, home / "history.db")
     app.run()
     app.chat.end()
     begun, over = model.times
     during = [time for time in beats if begun <= time <= over + 1.0]  # a second for the reply to be settled
     pauses = [later - earlier - BEAT for earlier, later in pairwise(during)]
     (home / "pauses.json").write_text(json.dumps(pauses))
+    print(MEASURED)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from assistant.conversation.history import History
 from assistant.engine.events import Reset
 from assistant.engine.options import GenerateOptions
 from assistant.tui.cli import add_arguments_chat
-from assistant.tui.widgets.message import DRAFT_CLOSED, DRAFT_OPEN, Draft
+from assistant.tui.widgets.draft import DRAFT_CLOSED, DRAFT_OPEN, Draft
 from tests.tui.conftest import say, state
 from tests.tui.scripted import Frames, ScriptedModel, done, text, until
 

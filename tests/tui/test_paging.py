@@ -10,7 +10,7 @@ from assistant.tui.paging import BELOW, WRITTEN_BELOW
 from assistant.tui.widgets.message import MessageView
 from assistant.tui.widgets.transcript import MOST_MOUNTED, Transcript
 from tests.tui.conftest import say, state
-from tests.tui.scripted import Frames, ScriptedModel, done, painted, text, until
+from tests.tui.scripted import Frames, ScriptedModel, done, painted, reset, text, until
 
 
 @pytest.fixture
@@ -36,11 +36,7 @@ async def test_down_again_every_message_comes_and_few_are_mounted(start, long_ch
         frames = Frames(app)
         await until(pilot, lambda: "message 300" in frames.screen())
         transcript = app.screen.query_one(Transcript)
-        for _ in range(4):
-            oldest = transcript.oldest
-            await pilot.press("pageup")
-            transcript.scroll_home(animate=False)
-            await until(pilot, lambda oldest=oldest: transcript.oldest != oldest)
+        await go_to_the_top(pilot, transcript, 4)
         assert len(app.screen.query(MessageView)) <= MOST_MOUNTED
         seen: list[int] = []
         while transcript.rest_below or transcript.scroll_y < transcript.max_scroll_y:
@@ -88,6 +84,59 @@ async def test_what_is_asked_for_after_a_jump_is_for_the_end_of_the_chat(start, 
         await until(pilot, lambda: "Answer." in frames.screen())
         assert "one more" in frames.screen()
         assert numbers(frames.screen())[-1] == 300
+
+
+async def go_to_the_top(pilot, transcript: Transcript, pages: int) -> None:
+    for _ in range(pages):
+        oldest = transcript.oldest
+        await pilot.press("pageup")
+        transcript.scroll_home(animate=False)
+        await until(pilot, lambda oldest=oldest: transcript.oldest != oldest)
+
+
+@pytest.mark.parametrize("way", ["ctrl+end", "pagedown"])
+async def test_a_reply_goes_on_where_a_reader_is_far_above_it(start, long_chat, way: str) -> None:
+    shown, more, end = (threading.Event() for _ in range(3))
+    script = [
+        text("Zebrafish"),
+        shown,
+        reset(9),
+        text("Better "),
+        more,
+        text("words."),
+        end,
+        done("Better words."),
+    ]
+    app = start(ScriptedModel(script))
+    async with app.run_test(size=(80, 24)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready")
+        transcript = app.screen.query_one(Transcript)
+        await say(pilot, "one more")
+        await until(pilot, lambda: "Zebrafish" in frames.screen())
+        await go_to_the_top(pilot, transcript, 4)
+        assert len(app.screen.query(MessageView)) <= MOST_MOUNTED
+        place, above = transcript.scroll_y, frames.screen().splitlines()[:-4]
+        shown.set()
+        await until(pilot, lambda: transcript.live.said == "Better ")
+        more.set()
+        if way == "ctrl+end":
+            await pilot.press(way)
+            await until(pilot, lambda: "Better words." in frames.screen())
+            assert "one more" in frames.screen()
+            assert transcript.following
+        else:
+            assert (transcript.scroll_y, frames.screen().splitlines()[:-4]) == (place, above)
+        end.set()
+        await until(pilot, lambda: "tokens/s" in state(app) and app.chat._request is None)
+        if way == "pagedown":
+            assert (transcript.scroll_y, frames.screen().splitlines()[:-4]) == (place, above)
+        while not transcript.following:
+            await pilot.press("pagedown")
+            await painted(pilot)
+        assert numbers(frames.screen())[-1] == 300
+        assert frames.screen().count("Better words.") == 1
+        assert "Draft taken back" in frames.screen()
 
 
 async def test_a_reader_who_scrolled_away_is_told_how_to_come_back(start) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import events
@@ -19,6 +20,8 @@ from assistant.tui.markdown import ADDRESS, TAB, GrowingMarkdown, render
 from convert.untrusted import clean, clean_line
 
 YOU, MODEL = "You", "Assistant"
+FRAME = 5
+"""Columns beside a message's text, in the stylesheet."""
 ONLY = (1, 1)
 """The place of a message that was said once: the first version of one."""
 
@@ -31,10 +34,6 @@ REMARKS = {
     "": "Still being written, in another Takeback",
 }
 """What is said below a reply that did not simply end, by its reason."""
-
-
-DRAFT_CLOSED = "▸ A draft was taken back: Enter shows it"
-DRAFT_OPEN = "▾ Taken back, no part of this chat: Enter hides it"
 
 
 class MessageView(Static, can_focus=True):
@@ -84,9 +83,9 @@ class MessageView(Static, can_focus=True):
         self.versions = place[1]
         self._text = ""
         self._parts = (
-            [_label(name, place), *_line(notice, "$text-secondary")],
+            [_label(name, place), *line(notice, "$text-secondary")],
             body,
-            _line(remark, "$text-warning", gap=True),
+            line(remark, "$text-warning", gap=True),
         )
         self._reserved = 0
         super().__init__(self._document(0), markup=False, classes=role)
@@ -148,6 +147,17 @@ class MessageView(Static, can_focus=True):
         """Not what another program is writing: it may yet be taken back there."""
         return super().allow_select and not self.growing
 
+    @classmethod
+    def of_entries(cls, entries: Sequence[Entry], width: int) -> list[MessageView]:
+        """Messages as they are stored, measured for a transcript of this width in cells.
+
+        It takes long. Not for the screen's thread.
+        """
+        views = [cls.of_entry(entry) for entry in entries]
+        for view in views:
+            view._document(0).get_height({}, max(1, width - FRAME))
+        return views
+
     def reserve(self, lines: int) -> None:
         """Take at least so many lines, so that the screen stays where it is."""
         if lines != self._reserved:
@@ -156,7 +166,7 @@ class MessageView(Static, can_focus=True):
 
     def height_at(self, width: int) -> int:
         """How many lines it takes, its margin included, in a transcript of this width in cells."""
-        return _height_at(self, self._document(0), width)
+        return height_at(self, self._document(0), width)
 
     def on_click(self, event: events.Click) -> None:
         """Find the address that was clicked on; a click that ends a selection is none."""
@@ -227,8 +237,8 @@ class LiveReply(Static):
         self.update(self._document())
 
     def _document(self) -> Document:
-        head = [_label(MODEL), *_line(taken_back(self.shown_resets), "$text-secondary")]
-        blocks = self._text.document().blocks if self._said else _line("…", "$foreground-muted")
+        head = [_label(MODEL), *line(taken_back(self.shown_resets), "$text-secondary")]
+        blocks = self._text.document().blocks if self._said else line("…", "$foreground-muted")
         return Document([*head, *blocks], self.reserved)
 
 
@@ -241,47 +251,7 @@ class Notice(Static):
 
     def height_at(self, width: int) -> int:
         """As a message's."""
-        return _height_at(self, self._text, width)
-
-
-class Draft(Static, can_focus=True):
-    """A draft that was taken back and that the user asked to see. It is shown on request, and never copied.
-
-    It is in no store: where the chat is left, it is gone.
-    """
-
-    ALLOW_SELECT: ClassVar[bool] = False
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,space", "open", "Show or hide", show=False),
-        Binding("up", "app.focus_previous", "Message before", show=False),
-        Binding("down", "app.focus_next", "Next message", show=False),
-    ]
-
-    def __init__(self, text: str) -> None:
-        self._text = clean_text(text)
-        self._open = False
-        super().__init__(self._document(), markup=False, classes="draft")
-        self.auto_links = False
-
-    def action_open(self) -> None:
-        """Show the draft, or hide it again."""
-        self._open = not self._open
-        self.update(self._document())
-
-    def on_click(self) -> None:
-        """The same, by the mouse."""
-        self.action_open()
-
-    def height_at(self, width: int) -> int:
-        """As a message's."""
-        return _height_at(self, self._document(), width)
-
-    def _document(self) -> Document:
-        if not self._open:
-            return Document(_line(DRAFT_CLOSED, "$text-secondary"))
-        head = _line(DRAFT_OPEN, "$text-secondary")
-        body = Block(Content(self._text).stylize("$foreground-muted"), "┊ ", "┊ ", said=False)
-        return Document([*head, body])
+        return height_at(self, self._text, width)
 
 
 def _forget(view: Static) -> None:
@@ -289,7 +259,8 @@ def _forget(view: Static) -> None:
     view._render_cache = view._render_cache._replace(lines=[])
 
 
-def _height_at(view: Static, visual: Visual, width: int) -> int:
+def height_at(view: Static, visual: Visual, width: int) -> int:
+    """How many lines a view takes, its margin included, in a transcript of this width in cells."""
     inside = width - view.styles.gutter.width
     return visual.get_height({}, inside) + view.styles.gutter.height + view.styles.margin.height
 
@@ -315,5 +286,6 @@ def _label(name: str, place: tuple[int, int] = ONLY) -> Block:
     return Block(Content.assemble((name, style), (version, "$foreground-muted")), said=False)
 
 
-def _line(text: str, style: str, *, gap: bool = False) -> list[Block]:
+def line(text: str, style: str, *, gap: bool = False) -> list[Block]:
+    """A line about a message, which is no part of it; none where the text is empty."""
     return [Block(Content(text).stylize(style), said=False, gap=gap)] if text else []

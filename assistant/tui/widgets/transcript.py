@@ -12,7 +12,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from assistant.tui.forget import forget_drawn_text
-from assistant.tui.widgets.message import Draft, LiveReply, MessageView, Notice
+from assistant.tui.widgets.draft import Draft
+from assistant.tui.widgets.message import LiveReply, MessageView, Notice
 
 MOST_MOUNTED = 100
 """More widgets than this make every layout slow; some then go, and come back from the store."""
@@ -62,6 +63,11 @@ class Transcript(VerticalScroll, can_focus=False):
     def following(self) -> bool:
         """Whether the view goes along with the end."""
         return self._anchored and not self._anchor_released
+
+    @property
+    def room(self) -> int:
+        """The width for messages, in cells."""
+        return self._messages.content_size.width
 
     @property
     def live(self) -> LiveReply | None:
@@ -161,22 +167,22 @@ class Transcript(VerticalScroll, can_focus=False):
         self._paging = True
         with self.app.batch_update():
             await self._messages.mount_all(views, before=0)
-            added = sum(view.height_at(self._messages.content_size.width) for view in views)
+            added = sum(view.height_at(self.room) for view in views)
             if self._first_seen in [view.entry for view in views] and (line := await self._draw_boundary()):
-                added += line.height_at(self._messages.content_size.width)
+                added += line.height_at(self.room)
             self._move(added)
-            children = self._messages.children
-            if len(children) > MOST_MOUNTED and self._live is None:
-                await self._messages.remove_children(children[MOST_MOUNTED:])
-                self.rest_below = True
+            surplus = [view for view in self._messages.children[MOST_MOUNTED:] if view is not self._live]
+            if surplus:
+                await self._messages.remove_children(surplus)
+                self._set_rest_below(True)
         self.call_after_refresh(self._paged)
 
     async def extend(self, views: Sequence[MessageView], *, more_below: bool) -> None:
         """Show newer messages below, without moving what the reader looks at."""
         self._paging = True
         with self.app.batch_update():
-            await self._messages.mount_all(views)
-            self.rest_below = more_below
+            await self._messages.mount_all(views, before=self._live)
+            self._set_rest_below(more_below)
             children = self._messages.children
             if (surplus := len(children) - MOST_MOUNTED) > 0:
                 first = _next_stored(children, surplus)
@@ -187,6 +193,20 @@ class Transcript(VerticalScroll, can_focus=False):
                 await self._messages.query(".boundary").remove()
                 await self._draw_boundary()
         self.call_after_refresh(self._paged)
+
+    async def show_end(self, views: Sequence[MessageView]) -> None:
+        """Show the chat's last messages in the place of all others, above the reply that is being written."""
+        with self.app.batch_update():
+            await self._messages.remove_children([v for v in self._messages.children if v is not self._live])
+            await self._messages.mount_all(views, before=self._live)
+            await self._draw_boundary()
+            self._set_rest_below(False)
+        self.anchor()
+
+    def _set_rest_below(self, rest_below: bool) -> None:
+        self.rest_below = rest_below
+        if self._live is not None:
+            self._live.display = not rest_below  # it follows what is not here
 
     def _move(self, rows: int) -> None:
         """Be so many rows further down, in a layout that is still to come."""
@@ -234,6 +254,7 @@ class Transcript(VerticalScroll, can_focus=False):
         reserve = min(max(old.size.height, old.reserved), self.size.height - old.styles.margin.height)
         self._live = LiveReply(shown_resets=old.shown_resets + 1, reserve=reserve)
         self._live.entry, self._live.place = old.entry, old.place
+        self._live.display = old.display
         with self.app.batch_update():
             await self._messages.mount(self._live, after=old)
             await old.remove()
@@ -269,7 +290,8 @@ class Transcript(VerticalScroll, can_focus=False):
             if isinstance(view, MessageView):
                 view.reserve(live.reserved)
         with self.app.batch_update():
-            await self._messages.mount_all(views, after=live)
+            if not self.rest_below:  # else it will come from the store, with what is above it
+                await self._messages.mount_all(views, after=live)
             await live.remove()
         live.forget()
         self._live = None
