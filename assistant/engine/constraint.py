@@ -5,6 +5,7 @@ grammar is made to accept what does not fit.
 """
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -74,11 +75,12 @@ class Constraint:
         self._apply(one)
         return one.best == 0
 
-    def choose(self, logits: Logits, chain: Any) -> int:  # noqa: ANN401 (a handle)
+    def choose(self, logits: Logits, chain: Any, undo: Callable[[], None]) -> int:  # noqa: ANN401 (a handle)
         """Let a chain of samplers choose the next token. Neither is told of it: see `accept`.
 
         To hold all tokens against a grammar takes as long as a step of a small model. So the chain chooses
-        freely first, and only where that does not fit among those that do. Raises TakebackError if none does.
+        freely first, and only where that does not fit among those that do: then `undo` takes the first choice
+        out of its state. Raises TakebackError if none fits.
         """
         free = Candidates(self._ids, logits)
         c.llama_sampler_apply(chain, ctypes.byref(free.array))
@@ -87,6 +89,7 @@ class Constraint:
         bound = Candidates(self._ids, logits)
         bound._data["logit"][self._unseen] = -np.inf
         self._apply(bound)
+        undo()
         if bound.best > -np.inf:
             c.llama_sampler_apply(chain, ctypes.byref(bound.array))
             if bound.selected is not None and self.allows(bound.selected):

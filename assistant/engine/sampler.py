@@ -19,6 +19,8 @@ _DRY_BASE, _DRY_ALLOWED = 1.75, 2
 _DRY_BREAKERS = (b"\n", b":", b'"', b"*")
 _XTC_THRESHOLD = 0.1
 _MIROSTAT_RATE = 0.1
+_DRAWING = (b"dist", b"xtc", b"mirostat-v2")
+"""What choosing itself changes, and not only what is then accepted."""
 _RANDOM_SEED = 0xFFFF_FFFF  # LLAMA_DEFAULT_SEED: llama.cpp would choose a seed that nobody could repeat
 
 
@@ -58,6 +60,7 @@ class Sampler:
         # It goes through the whole vocabulary for its breakers: once, and each chain gets a copy.
         self._dry = Owned(_dry(context, options.dry)) if options.dry else None
         self._chain = Owned(None)
+        self._drawing: list[Any] = []
         self.restart(0)
 
     def close(self) -> None:
@@ -77,8 +80,10 @@ class Sampler:
             self._constraint.restart()
         self._chain.free()
         self._chain = Owned(c.llama_sampler_chain_init(c.llama_sampler_chain_default_params()))
-        for part in self._parts(resets, max(self._options.temperature, least_temperature)):
+        parts = self._parts(resets, max(self._options.temperature, least_temperature))
+        for part in parts:
             c.llama_sampler_chain_add(self._chain.handle, part)
+        self._drawing = [part for part in parts if c.llama_sampler_name(part) in _DRAWING]
 
     def _parts(self, resets: int, temperature: float) -> list[Any]:
         """New samplers in the order in which they work, which the chain then owns."""
@@ -131,7 +136,13 @@ class Sampler:
         """Choose the token after the last decode, and count it as one of the reply."""
         logits = self._context.logits()  # llama.cpp ends the process where there are none
         if self._constraint:
-            token = self._constraint.choose(logits, self._chain.handle)
+            before = [Owned(c.llama_sampler_clone(part)) for part in self._drawing]
+
+            def undo() -> None:
+                for state, part in zip(before, self._drawing, strict=True):
+                    c.llama_sampler_copy(state.handle, part)
+
+            token = self._constraint.choose(logits, self._chain.handle, undo)
             self.accept(token)
             return token
         context = self._context

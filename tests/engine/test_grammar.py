@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -225,3 +226,25 @@ def test_a_session_checks_and_follows(session) -> None:
     assert done.reason == "stop" and done.text.strip() in ("yes", "no")
     (failed,) = session.generate(question, GenerateOptions(**options, grammar="root ::= other"))
     assert isinstance(failed, Error) and "other" in failed.message
+
+
+@pytest.mark.parametrize("more", [{}, {"xtc": 0.9, "top_k": 8}, {"mirostat": 1.5}])
+def test_a_choice_that_the_grammar_refuses_leaves_nothing_in_the_samplers(model, more) -> None:
+    """Neither in mirostat's aim nor in the random numbers: as if only what fits had been there."""
+    vocabulary = Vocabulary(model)
+    logits = np.full(model.n_vocab, -np.inf, np.float32)
+    logits[ord("a") + 3 : ord("j") + 3] = np.linspace(1, 3, 9)
+    logits[ord("0") + 3] = 30.0  # what the samplers choose, and the grammar does not let through
+    samplers = []
+    for refused in (True, False):
+        context = Context(model, n_ctx=512, threads=1)
+        list(Memory(context).read(PROMPT))
+        options = replace(WARM, repeat_penalty=1.0, temperature=1.0, **more)
+        sampler = Sampler(context, options, 1, Constraint(vocabulary, "root ::= [a-z]+"))
+        for _ in range(20):
+            context.logits()[:] = logits
+            if not refused:
+                context.logits()[ord("0") + 3] = -np.inf
+            samplers.append(sampler.sample())
+        sampler.close()
+    assert samplers[:20] == samplers[20:] and len(set(samplers)) > 3
