@@ -149,8 +149,8 @@ def test_what_was_shown_of_a_reply_is_kept(terminal, tmp_path, number) -> None:
     opened.until("Writing…".encode())
     time.sleep(1)
     opened.write(b"not sent")
+    opened.until(b"not sent")
     if number is None:
-        opened.until(b"not sent")
         opened.hang_up()
     else:
         opened.chat.send_signal(number)
