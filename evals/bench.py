@@ -36,16 +36,19 @@ def scripts() -> dict[str, str]:
 def measure(
     names: Iterable[str], model: Path | None, threads: int | None, progress: Progress = silent
 ) -> dict[str, dict[str, Any]]:
-    """What each of these measurements found, by name; `model` is None where all are in `WITHOUT_MODEL`.
+    """What each of these measurements found, by name, and under `about` what it holds against what.
+
+    `model` is None where all are in `WITHOUT_MODEL`.
 
     Raises:
         TakebackError: the model cannot be loaded, or fails.
     """
-    chosen = list(names)
+    chosen, about = list(names), scripts()
     found: dict[str, dict[str, Any]] = {}
     for done, name in enumerate(chosen):
         progress(f"measuring {name}", done, len(chosen))
-        found[name] = import_module(f"{speed.__name__}.{name}").measure(model, threads=threads)
+        figures = import_module(f"{speed.__name__}.{name}").measure(model, threads=threads)
+        found[name] = {"about": about[name], **figures}
     return found
 
 
@@ -62,5 +65,7 @@ def as_markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _figures(figures: Mapping[str, Any]) -> str:
-    shown = ((name, value) for name, value in figures.items() if name not in ("ratio", "target", "rows"))
+    shown = (
+        (name, value) for name, value in figures.items() if name not in ("about", "ratio", "target", "rows")
+    )
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from assistant.engine.events import Event, Reset, Text
+from assistant.engine.events import Done, Event, Reset, Text
 from assistant.engine.generate import Model, ResetRule, generate
 from assistant.engine.options import GenerateOptions, LoadOptions
 from assistant.engine.rewind import Reply
@@ -61,7 +61,7 @@ def measure(
             session.memory.forget()
             text = "The sea is wide and the sky is high. " * (length // 4)
             prompt = session.vocabulary.tokenize(text)[:length]
-            reset, step = _times(reply_with_resets(session, prompt, resets, after))
+            reset, step = reset_and_step(reply_with_resets(session, prompt, resets, after))
             rows.append(
                 {
                     "prompt_tokens": length,
@@ -85,7 +85,16 @@ def reply_with_resets(session: Session, prompt: Sequence[int], resets: int, afte
     return generate(voice, prompt, [], rule, Reply(max_resets=resets, max_tokens=DRAFT + 8))
 
 
-def _times(events: Iterator[Event]) -> tuple[float, float]:
+def first_token_ms(session: Session, prompt: Sequence[int]) -> float:
+    """The time to the first token of a reply to these ids."""
+    sampler = Sampler(session.context, GenerateOptions(), 1)
+    voice = Voice(session.info.name, session.memory, session.vocabulary, sampler, session.context.uncancel)
+    *_, done = generate(voice, prompt, [], ResetRule(), Reply(max_tokens=1))
+    assert isinstance(done, Done) and done.ttft_ms is not None
+    return done.ttft_ms
+
+
+def reset_and_step(events: Iterator[Event]) -> tuple[float, float]:
     """The median time from a reset to the next token, and of an ordinary step, in milliseconds."""
     resets, steps = [], []
     last: Event | None = None
