@@ -247,4 +247,4 @@ def test_a_choice_that_the_grammar_refuses_leaves_nothing_in_the_samplers(model,
                 context.logits()[ord("0") + 3] = -np.inf
             samplers.append(sampler.sample())
         sampler.close()
-    assert samplers[:20] == samplers[20:] and len(set(samplers)) > 3
+    assert samplers[:20] == samplers[20:] and len(set(samplers)) > 2
