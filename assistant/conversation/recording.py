@@ -40,7 +40,7 @@ class Recording:
         self._beginning = beginning
         self._shown = ""
         self._stored = ""
-        self._written_at = clock()
+        self._written_at = self._text_at = clock()
         self._resets = 0
         self._shown_resets = 0
         self._settled = False
@@ -56,7 +56,10 @@ class Recording:
         """Take the reply's next event. A reset is in the store, and the draft out of it, on return."""
         if isinstance(event, Text):
             self._shown += event.text
-            if self._clock() - self._written_at >= SECONDS_BETWEEN_WRITES:
+            now = self._clock()
+            pause, self._text_at = now - self._text_at, now
+            # Where the next text may come too late for it, now: a slow model's last words are older than a second.
+            if now + pause - self._written_at >= SECONDS_BETWEEN_WRITES:
                 self._grow()
         elif isinstance(event, Reset):
             self._resets += 1

@@ -42,14 +42,17 @@ def recording(history: History, clock: Clock, problems: list[str] | None = None)
     return Recording(history, chat, "vocabulary", report, clock), chat
 
 
-def test_the_row_grows_at_most_once_a_second(history: History, clock: Clock) -> None:
+def test_the_row_grows_so_that_nothing_shown_for_a_second_is_not_in_it(
+    history: History, clock: Clock
+) -> None:
     reply, chat = recording(history, clock)
-    for second, stored in ((0.5, ""), (1.0, "ab"), (1.9, "ab"), (2.1, "abcd")):
+    steps = ((0.25, ""), (0.5, ""), (0.75, "abc"), (1.0, "abc"), (1.5, "abcde"), (3.5, "abcdef"))
+    for letter, (second, stored) in zip("abcdef", steps, strict=True):
         clock.now = second
-        reply.feed(Text("abcd"[{0.5: 0, 1.0: 1, 1.9: 2, 2.1: 3}[second]]))
+        reply.feed(Text(letter))
         assert history.entries(chat)[-1].text == stored
-    reply.feed(done("abcde"))
-    assert history.entries(chat)[-1].text == "abcde"
+    reply.feed(done("abcdefg"))
+    assert history.entries(chat)[-1].text == "abcdefg"
     assert history.entries(chat)[-1].vocab_sha256 == "vocabulary"
 
 
