@@ -25,7 +25,7 @@ _LONG, _SECONDS = 512, 3.0
 
 
 def measure(model: Path, *, tokens: int = 200, rounds: int = 3, threads: int | None = None) -> dict[str, Any]:
-    """Measure both in turn, `rounds` times. Speeds in tokens a second, and ratios, medians; the ratios are of rounds."""
+    """Measure both in turn, `rounds` times. Speeds in tokens a second, medians; the ratios are of each round."""
     decode: list[tuple[float, float]] = []
     read: list[tuple[float, float]] = []
     back: list[float] = []
