@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rich.text import Text
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -23,6 +24,7 @@ from assistant.tui.clipboard import copy_with_tool
 from assistant.tui.commands import COMMANDS
 from assistant.tui.ending import end_on_signals
 from assistant.tui.keys import Keymap, bind
+from convert.untrusted import clean_line
 
 
 class ChatApp(App[None]):
@@ -89,6 +91,13 @@ class ChatApp(App[None]):
         if tool is None:
             super().copy_to_clipboard(text)
         self.chat.say_copied(text, tool)
+
+    def _fatal_error(self) -> None:
+        """Leave with one line: Textual's own page shows the values of variables, and so text of the chat."""
+        line = logbook.note_failure(self._exception)
+        where = "" if self.chat.log_file is None else f"; {clean_line(str(self.chat.log_file))} says where"
+        self._exit_renderables.append(Text(f"takeback: error: {line}. All that was said is stored{where}"))
+        self._close_messages_no_wait()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """What the palette offers: what `/` offers in the prompt; over another screen, the way out."""

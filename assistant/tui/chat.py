@@ -95,7 +95,7 @@ class ChatScreen(ConfiguringScreen):
         self.set_interval(SECONDS_BETWEEN_LOOKS, self._look_elsewhere)
 
     def _look_around(self) -> None:
-        self._show_held()
+        self._show_progress()
         self._show_way_down()
 
     @work

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import traceback
 from collections import deque
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
@@ -118,6 +119,17 @@ def note(report: Report) -> None:
             LOG.info("reply: %s, %d tokens, %d resets%s", done.reason, done.tokens, done.resets, speed)
         case Replied(event=Error(message)):
             LOG.error("reply failed: %s", gist(message))
+
+
+def note_failure(error: BaseException | None) -> str:
+    """Note down where the program failed, without what its variables held; returns what to tell the user."""
+    while error is not None and error.__cause__ is not None:  # a worker's failure has its own within
+        error = error.__cause__
+    kind = type(error).__name__
+    for frame in traceback.extract_tb(None if error is None else error.__traceback__):
+        LOG.critical("  %s, line %d, in %s", Path(frame.filename).name, frame.lineno or 0, frame.name)
+    LOG.critical("the chat has failed: %s", kind)
+    return f"the chat has failed: {kind}"
 
 
 def gist(message: str) -> str:

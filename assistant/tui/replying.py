@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from assistant.engine.options import GenerateOptions
 from assistant.tui import logbook
 from assistant.tui.keys import Keymap
 from assistant.tui.pace import Pace
+from assistant.tui.rate import Rate
 from assistant.tui.widgets.lines import Header, StatusLine
 from assistant.tui.widgets.message import MessageView, Notice
 from assistant.tui.widgets.prompt import Prompt
@@ -42,6 +44,7 @@ CANNOT_TAKE_BACK = "it cannot take back what it says, and runs as an ordinary mo
 REDRAWS_A_SECOND = 30
 MESSAGES_A_PAGE = 50
 MESSAGES_ABOVE_A_HIT = 10
+SECONDS_FOR_A_WORD = 2.0
 
 
 class ReplyingScreen(Screen[None]):
@@ -73,6 +76,8 @@ class ReplyingScreen(Screen[None]):
         self._redraws = Pace(self._redraw, REDRAWS_A_SECOND, self.set_timer)
         self._reports: deque[Report] = deque()
         self._model = ModelThread(load, self._receive, options)
+        self._state_since = 0.0
+        self._rate = Rate()
         self.keymap = Keymap()
         self.log_file: Path | None = None
 
@@ -149,7 +154,8 @@ class ReplyingScreen(Screen[None]):
                 self._show_state(f"Reading {done:,} of {total:,} tokens")
             case Text(text) if self._transcript.live is not None:
                 self._transcript.live.append(text)
-                if self._state[0] != "Writing…":
+                self._rate.tick()
+                if self._state[0].startswith(("Thinking", "Reading")):
                     self._show_state("Writing…")
             case Reset():
                 if event.discarded is not None:
@@ -212,6 +218,7 @@ class ReplyingScreen(Screen[None]):
     async def _ask(self, request: Request) -> None:
         """Ask the model for a reply."""
         self._unseen_resets = 0
+        self._rate.clear()
         self._request = request
         await self._transcript.begin_reply()
         if self._request is request:  # else the user left this chat meanwhile
@@ -266,7 +273,7 @@ class ReplyingScreen(Screen[None]):
             live.redraw()
 
     def _show_state(self, text: str, style: str = "") -> None:
-        self._state = (text, style)
+        self._state, self._state_since = (text, style), time.monotonic()
         unseen = self._unseen_resets
         count = f" · {unseen} unseen draft{'s' * (unseen > 1)} taken back" if unseen else ""
         self.query_one(StatusLine).show_state(text + count, style)
@@ -281,12 +288,21 @@ class ReplyingScreen(Screen[None]):
         line.show_keys(self.keymap, writing=self._request is not None, width=self.size.width)
         line.show_meter(*self._meter, width=self.size.width)
 
-    def _show_held(self) -> None:
-        """While nothing of a reply is shown, count what is written of it, quietly."""
-        live = self._transcript.live
-        if self._request is None or live is None or live.said or not (held := self._model.held):
+    def _show_progress(self) -> None:
+        """Say how fast a reply is written, or, while nothing of it is shown, count what is, quietly.
+
+        Another word in that place is left there for a moment.
+        """
+        live, word = self._transcript.live, self._state[0]
+        if self._request is None or live is None or self._request.cancelled.is_set():
             return
-        if self._state[0].startswith(("Thinking", "Reading")):
+        if live.said:
+            speed = self._rate.per_second
+            writing = "Writing…" if speed is None else f"Writing… {speed:.0f} tokens/s"
+            read = time.monotonic() - self._state_since > SECONDS_FOR_A_WORD
+            if word != writing and (word.startswith("Writing") or read):
+                self._show_state(writing)
+        elif (held := self._model.held) and word.startswith(("Thinking", "Reading")):
             self._show_state(f"Thinking… {held} token{'s' * (held > 1)} held back")
 
     def _look_at_chat(self) -> None:

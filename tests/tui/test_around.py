@@ -355,3 +355,29 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path, capfd) -> None:
     logbook.begin(None)
     assert capfd.readouterr().err == ""
     assert "some.library: hello" in logbook.lines(logging.WARNING)[-1][1]
+
+
+class _BugError(Exception):
+    """What no part of the program expects."""
+
+
+async def test_a_failure_of_the_program_is_one_line_without_any_text_of_a_chat(
+    start, chat, log, monkeypatch
+) -> None:
+    app = start(ScriptedModel(), log=log)
+
+    def fails() -> None:
+        secret = "zebra"
+        raise _BugError(secret)
+
+    with pytest.raises(_BugError):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: state(app) == "Ready")
+            monkeypatch.setattr(app.chat, "action_log", fails)
+            await pilot.press("ctrl+l")
+            lines = [str(line) for line in app._exit_renderables]
+    assert lines == [
+        f"takeback: error: the chat has failed: _BugError. All that was said is stored; {log} says where"
+    ]
+    assert "in fails" in log.read_text()
+    assert "zebra" not in log.read_text()

@@ -1,5 +1,6 @@
 """What the user does in the chat, and what becomes of it."""
 
+import re
 import threading
 
 import pytest
@@ -7,6 +8,8 @@ from textual import events
 
 from assistant.conversation.history import History
 from assistant.engine.events import Error
+from assistant.tui import replying
+from assistant.tui.rate import Rate
 from assistant.tui.widgets.prompt import Prompt
 from tests.tui.conftest import say, state, stored
 from tests.tui.scripted import PATIENCE, Frames, ScriptedModel, done, text, until
@@ -233,3 +236,45 @@ async def test_other_sizes_have_room_for_all(start, size) -> None:
         await pilot.press("a", "enter")
         await until(pilot, lambda: "Reply." in frames.screen())
         assert "Takeback" in frames.screen()
+
+
+async def test_the_footer_says_how_fast_a_reply_is_written_and_leaves_a_word_for_a_moment(
+    start, monkeypatch
+) -> None:
+    monkeypatch.setattr(Rate, "LEAST_SECONDS", 0.1)
+    monkeypatch.setattr(Rate, "LEAST_TIMES", 4)
+    monkeypatch.setattr(replying, "SECONDS_FOR_A_WORD", 5.0)
+
+    class Steady(ScriptedModel):
+        def generate(self, messages, options=None):
+            self._cancelled.clear()
+            while not self._cancelled.wait(0.02):
+                yield text("word ")
+            yield done("word", "cancelled")
+
+    app = start(Steady())
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: state(app) == "Ready")
+        await say(pilot, "a")
+        await until(pilot, lambda: re.fullmatch(r"Writing… \d+ tokens/s", state(app)))
+        await say(pilot, "b")
+        await until(pilot, lambda: "Not yet" in state(app))
+        said = len(app.chat._transcript.live.said)
+        await until(pilot, lambda: len(app.chat._transcript.live.said) > said + 10)
+        assert "Not yet" in state(app)
+        await until(pilot, lambda: re.fullmatch(r"Writing… \d+ tokens/s", state(app)))
+        await pilot.press("escape")
+        await until(pilot, lambda: state(app).startswith("Stopped"))
+
+
+async def test_ctrl_c_twice_with_nothing_written_quits(start) -> None:
+    app = start(ScriptedModel([text("Reply."), done("Reply.")]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: state(app) == "Ready")
+        await pilot.press("ctrl+c", "a", "ctrl+c")  # with something written, it does not
+        assert state(app) == "Ctrl+Q quits"
+        assert not app._exit
+        await pilot.press("backspace", "ctrl+c")
+        assert not app._exit
+        await pilot.press("ctrl+c")
+        assert app._exit
