@@ -8,10 +8,12 @@ import pytest
 
 from assistant.conversation.history import History
 from assistant.conversation.reports import Problem
+from assistant.engine import session as session_module
 from assistant.engine.events import Error, Event
 from assistant.tui.widgets.message import Notice
 from assistant.tui.widgets.prompt import Prompt
 from convert.errors import TakebackError
+from tests.engine.tiny_models import write_window_model
 from tests.tui.conftest import Gate, fail, say, state, stored
 from tests.tui.scripted import PATIENCE, Frames, ScriptedModel, done, text, until
 
@@ -58,6 +60,32 @@ async def test_without_a_model_every_message_is_told_so(start, database, error, 
             assert app.screen._request is None
     assert app.chat.end()
     assert stored(database) == [("user", "a", "")] * 2
+
+
+async def test_a_file_that_makes_llama_cpp_abort_does_not_take_the_chat_with_it(
+    start, database, tmp_path, monkeypatch
+) -> None:
+    """Two tokens of one text end a process. They are seen beforehand; here they stand for what is not."""
+    monkeypatch.setenv("TAKEBACK_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(session_module, "_check_tokens", lambda path, header: None)
+    path = write_window_model(tmp_path / "hostile.gguf")
+    path.write_bytes(path.read_bytes().replace(b"<0x42>", b"<0x41>"))
+    written = threading.Event()
+
+    def load(progress):
+        assert written.wait(PATIENCE)
+        return session_module.Session.open(path)
+
+    app = start(load)
+    async with app.run_test(size=(100, 30)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: "Loading" in state(app))
+        await pilot.press(*"hello", "enter")
+        written.set()
+        await until(pilot, lambda: "llama.cpp cannot run it:" in " ".join(frames.screen().split()))
+        assert "No model" in state(app)
+    assert app.chat.end()
+    assert stored(database) == [("user", "hello", "")]
 
 
 async def test_a_reply_that_breaks_in_an_unforeseen_way_does_not_end_the_chat(start, database) -> None:
