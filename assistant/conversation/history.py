@@ -21,7 +21,7 @@ from assistant.conversation.writer import Writer, is_alive, others_live
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
 
-GONE = "this chat was deleted meanwhile; press Ctrl+N for a new one"
+GONE = "this chat was deleted meanwhile; begin a new one"
 
 
 class History(Shelf):

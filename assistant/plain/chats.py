@@ -156,6 +156,8 @@ def place(talk: Talk) -> int:
 def told(entry: Entry, number: int) -> str:
     """A message as it is read."""
     remarks = [REMARKS[entry.reason]] if entry.reason in REMARKS else []
+    if entry.state == "writing":
+        remarks.append("still being written, in another Takeback")
     if entry.versions > 1:
         remarks.append(f"version {entry.version} of {entry.versions}")
     after = f"\n[{'; '.join(remarks)}]" if remarks else ""

@@ -52,14 +52,13 @@ def run_plain(
 
 def ask(label: str) -> None:
     """Write the words before what is typed."""
-    sys.stdout.write(label)
-    sys.stdout.flush()
+    sys.stderr.write(label)
+    sys.stderr.flush()
 
 
 def tell(remark: str) -> None:
     """Write a remark on what was typed."""
-    sys.stdout.write(f"[{remark}]\n")
-    sys.stdout.flush()
+    ask(f"[{remark}]\n")
 
 
 def leave_at_once(status: int) -> None:

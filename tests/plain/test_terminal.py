@@ -125,6 +125,26 @@ def test_commands_alone_load_no_model(home: Path) -> None:
     assert "there is no /nonsense" in done.stderr
 
 
+def test_neither_textual_nor_a_model_is_loaded_for_it(home: Path) -> None:
+    code = "import sys; from assistant.cli import main; main(sys.argv[1:]); print(sorted(set(sys.modules) & {heavy}))"
+    heavy = {"textual", "rich", "llama_cpp", "numpy", "jinja2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(heavy=heavy), "--plain"], input="/help\n/quit\n", capture_output=True,
+        text=True, env=environment(home), timeout=PATIENCE, check=True,
+    )  # fmt: skip
+    assert done.stdout.endswith("leave\n[]\n")
+    done = program(home, "", "--no-such-flag")
+    assert done.returncode == 2
+
+
+def test_to_stream_is_for_lines_alone(home: Path) -> None:
+    done = subprocess.run(
+        [*command("--stream")], capture_output=True, text=True, env=environment(home), check=False
+    )
+    assert done.returncode == 2
+    assert "--stream is for --plain" in done.stderr
+
+
 @pytest.mark.slow
 def test_piped_lines_are_a_talk_in_a_new_chat(home: Path) -> None:
     for chat in (1, 2):
