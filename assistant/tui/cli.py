@@ -58,6 +58,8 @@ def run_chat(args: argparse.Namespace) -> int:
             show_discarded=args.show_discarded,
             why=why,
         )
+    if args.stream:
+        raise UsageError("--stream is for --plain; give both")
     if not terminal:
         raise UsageError(
             "the chat needs a terminal; without one, use: takeback --plain, or for one reply: takeback ask TEXT"
