@@ -132,7 +132,7 @@ class Settings(NamedTuple):
             None,
             "B",
             TAKING_BACK,
-            unset="as it was calibrated",
+            unset="as calibrated",
         ),
     ] = None
     max_resets: Annotated[int | None, About("one more ends the reply", 0, 1000, 4, group=TAKING_BACK)] = None
@@ -143,7 +143,7 @@ class Settings(NamedTuple):
             0,
             1024,
             group=TAKING_BACK,
-            unset="as it was calibrated",
+            unset="as calibrated",
         ),
     ] = None
     theme: Annotated[

@@ -31,7 +31,7 @@ class ChatForm(Form):
         Binding("f2", "presets", "Presets", show=False),
         Binding("f3", "save_preset", "Save as a preset", show=False),
     ]
-    HINT = "Ctrl+S keep   F2 presets   F3 save as preset   Esc leave it"
+    HINT = "Ctrl+S keep   Esc leave   F2 presets   F3 save as preset"
 
     def __init__(self, values: Mapping[str, Value | None], unset: Mapping[str, str]) -> None:
         """`unset` says what counts where nothing is chosen."""
@@ -83,7 +83,7 @@ class PresetsScreen(ModalScreen[tuple[str, Values] | None]):
             yield Static(Content("Presets").stylize("bold $text-primary"), markup=False)
             yield OptionList(markup=False)
             yield Static("", markup=False, id="said")
-            yield Static("Enter take   Ctrl+D delete   Esc back", markup=False, classes="hint")
+            yield Static("Enter use   Ctrl+D delete   Esc back", markup=False, classes="hint")
 
     def on_mount(self) -> None:
         """Show what there is."""
@@ -127,7 +127,7 @@ class PresetsScreen(ModalScreen[tuple[str, Values] | None]):
 
 
 def _line(name: str, values: Values) -> Content:
-    told = ", ".join(
+    told = " · ".join(
         f"{setting.name.replace('_', '-')} {clean_line(str(values[setting.name]))}"
         for setting in OF_A_CHAT
         if setting.name in values

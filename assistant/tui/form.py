@@ -42,7 +42,7 @@ class Form(ModalScreen[Values | None]):
         Binding("down", "app.focus_next", "Next field", show=False),
     ]
     CSS_PATH = "form.tcss"
-    HINT = "Ctrl+S keep   Esc leave it   ↑ ↓ go"
+    HINT = "Ctrl+S keep   Esc leave   ↑ ↓ go"
 
     def __init__(
         self,

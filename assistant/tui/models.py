@@ -55,7 +55,7 @@ class ModelsScreen(ModalScreen[str | None]):
         Binding("f3", "pull", "Fetch from the hub", show=False),
         Binding("ctrl+d", "remove", "Remove", show=False, priority=True),
     ]
-    KEYS = "Enter choose   F2 add a file   F3 from the hub   Ctrl+D remove   Esc back"
+    KEYS = "Enter choose   F2 add   F3 hub   Ctrl+D remove   Esc back"
 
     def __init__(self, present: str, own: str, fetching: Fetching) -> None:
         """`present` is the chat's model, and `own` the one that the program began with: it may be a file."""
@@ -267,5 +267,5 @@ def _line(row: _Row, present: bool, width: int) -> Content:
     if width >= NAME_WIDTH + 44:
         short = name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
         return Content.assemble(mark, (f"{short:<{NAME_WIDTH}}", "bold"), *told)
-    parts = [part for part in (size, context) if part]
-    return Content.assemble(mark, (name, "bold"), (f"\n    {'  '.join(parts)}  ", ""), (takes_back, style))
+    about = "  ".join(part for part in (size, context) if part)
+    return Content.assemble(mark, (name, "bold"), "\n  ", (takes_back, style), f"  {about}")

@@ -33,7 +33,7 @@ class Confirm(ModalScreen[bool]):
         with Vertical(classes="box"):
             yield Static(Content(self._question).stylize("bold $text-primary"), markup=False)
             yield OptionList(*(Option(Content(answer)) for answer in self._answers), markup=False)
-            yield Static("↑ ↓ Enter choose   y yes   Esc no", markup=False, classes="hint")
+            yield Static("Enter choose   y yes   Esc no", markup=False, classes="hint")
 
     def on_mount(self) -> None:
         """On the side that changes nothing."""
