@@ -82,6 +82,12 @@ def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
         help="the least type of the tensors that hold the reset token: q8_0 (default), f16, ..., or none",
     )
     parser.add_argument(
+        "--imatrix",
+        type=Path,
+        metavar="FILE",
+        help="measured importances of the weights, as llama-imatrix writes them; iq1 to iq3 and q2_k_s need them",
+    )
+    parser.add_argument(
         "--upstream",
         action="store_true",
         help="of an architecture that is not known here: let llama.cpp's own converter do it, in another process "
@@ -115,6 +121,7 @@ def run_convert(args: argparse.Namespace) -> int:
             after_reset=args.after_reset,
             type=args.type,
             protect_reset=protect,
+            importances=args.imatrix,
             force=args.force,
             progress=show,
         )

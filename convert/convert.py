@@ -17,6 +17,7 @@ from convert.contract_choice import Choice, choose
 from convert.errors import TakebackError
 from convert.export import patch, replacing, write_gguf
 from convert.gguf_header import TYPE_NUMBERS, TypedValue, ValueType, read_header
+from convert.importance import read_importances
 from convert.merge import OutputTensor
 from convert.plan import Plan, bits, plan, typed
 from convert.progress import Progress, silent
@@ -51,17 +52,19 @@ def convert(
     after_reset: str | None = None,
     type: str = "bf16",  # noqa: A002 (the name that the user knows)
     protect_reset: str | None = "q8_0",
+    importances: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ConvertReport:
     """Convert a safetensors folder or a GGUF file to a GGUF file, with an adapter merged in.
 
-    The embedding and the head of a backtracking model are at least of the type `protect_reset`. An existing
+    The embedding and the head of a backtracking model are at least of the type `protect_reset`. `importances` is a
+    file of llama-imatrix, which some types need. An existing
     `out` is refused unless `force` is set; it is replaced only when the new file is complete. Raises
     TakebackError for everything that is wrong with the source, the adapter or the place to write to.
     """
     started = time.monotonic()
-    check_types(type, protect_reset)
+    check_types(type, protect_reset, importances)
     with ExitStack() as stack:
         opened = stack.enter_context(open_checkpoint(source))
         lora = stack.enter_context(open_adapter(adapter)) if adapter is not None else None
@@ -89,7 +92,7 @@ def convert(
             try:
                 write_gguf(whole, metadata, tensors, seen, report)
                 if not direct:
-                    quantize(whole, partial, type, useful_protection(protect, type), report)
+                    quantize(whole, partial, type, useful_protection(protect, type), importances, report)
             finally:
                 if not direct:
                     whole.unlink(missing_ok=True)
@@ -99,10 +102,19 @@ def convert(
     return ConvertReport(out, type, nbytes, len(tensors), seconds, choice.contract, choice.notes)
 
 
-def check_types(file_type: str, protect: str | None) -> None:
-    """Refuse a type of file, or one to protect with, that cannot be made."""
-    if file_type in NEED_IMPORTANCE:
-        raise TakebackError(f"the type {file_type} needs measured importances of the weights; take another")
+def check_types(file_type: str, protect: str | None, importances: Path | None = None) -> None:
+    """Refuse a type of file, or one to protect with, that cannot be made, and importances that are none."""
+    if file_type in NEED_IMPORTANCE and importances is None:
+        raise TakebackError(
+            f"the type {file_type} needs measured importances of the weights: "
+            "--imatrix with a file of llama-imatrix, or another type"
+        )
+    if importances is not None:
+        if file_type in numbers.ENCODABLE:
+            raise TakebackError(
+                f"--imatrix changes nothing in {file_type}; leave it out, or take another type"
+            )
+        read_importances(importances)
     if file_type not in FILE_TYPES:
         raise TakebackError(
             f"the type {clean_line(file_type[:40])} is not known; known: {', '.join(FILE_TYPES)}"

