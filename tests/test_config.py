@@ -1,6 +1,8 @@
 """One description of each setting: what it says holds for the options, and the config file is changed by it."""
 
+import importlib.util
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.config import changed_text, save_settings
-from assistant.engine.options import GenerateOptions, LoadOptions
+from assistant.engine.options import GenerateOptions, LoadOptions, load_options
 from assistant.engine.session import DEFAULT_CONTEXT
-from assistant.settings import SETTINGS, load_settings
+from assistant.settings import SETTINGS, Settings, load_settings
 from convert.errors import TakebackError
 from convert.reset_token import MAX_BIAS, MAX_HOLD_BACK
 
@@ -26,7 +28,7 @@ model = "a#b" # that one"""
 
 def test_what_is_said_of_defaults_and_limits_is_so() -> None:
     options = GenerateOptions()
-    loading = LoadOptions(ctx=DEFAULT_CONTEXT)
+    loading = replace(load_options(Settings(), keeps="chats"), ctx=DEFAULT_CONTEXT)
     for name, setting in SETTINGS.items():
         if setting.about.default is not None:
             assert setting.about.default == getattr(options, name, getattr(loading, name, None)), name
@@ -35,7 +37,7 @@ def test_what_is_said_of_defaults_and_limits_is_so() -> None:
 
 
 def test_every_option_of_a_reply_can_be_set_and_has_the_limits_that_are_told() -> None:
-    asked_for_each_time = {"prefill", "show_discarded", "grammar", "stop"}
+    asked_for_each_time = {"prefill", "show_discarded", "grammar", "stop", "keeps"}
     names = set(GenerateOptions.__dataclass_fields__) | set(LoadOptions.__dataclass_fields__)
     assert names - asked_for_each_time <= set(SETTINGS)
     with pytest.raises(TakebackError, match=r"seed is -1; it must be from 0 to 4,294,967,295"):
@@ -112,3 +114,11 @@ def test_any_change_of_any_file_gives_what_was_wanted(lines, numbers, model) -> 
     changed = changed_text(text, changes)
     assert tomllib.loads(changed) == {name: value for name, value in wanted.items() if value is not None}
     assert changed.count("#") >= sum(line == "# a\n" for line in lines)
+
+
+def test_the_page_of_the_settings_is_the_one_of_now() -> None:
+    path = Path(__file__).parent.parent / "docs" / "make_settings.py"
+    spec = importlib.util.spec_from_file_location("make_settings", path)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert made.PAGE.read_text(encoding="utf-8") == made.page(), "run: python docs/make_settings.py"
