@@ -154,7 +154,7 @@ def _leaf(tokens: list[Token], position: int, walk: _Walk) -> Iterator[Block]:
 
 
 def _code(token: Token, walk: _Walk) -> Block:
-    text = token.content.rstrip("\n").expandtabs(TAB)
+    text = _fit(token.content.rstrip("\n"))
     language = token.info.split()[0] if token.info.split() else ""
     content = Content(text).stylize(_CODE) if walk.growing or not language else _highlighted(text, language)
     bar = _Prefix("▎ ", "▎ ", used=True)
@@ -188,15 +188,20 @@ def _inline(children: Iterable[Token]) -> Content:
         elif child.type in ("softbreak", "hardbreak"):
             parts.append(Content("\n"))
         elif child.type == "code_inline":
-            parts.append(Content(child.content.expandtabs(TAB)).stylize(f"{style} {_CODE}".strip()))
+            parts.append(Content(_fit(child.content)).stylize(f"{style} {_CODE}".strip()))
         elif child.type == "image":
             address = clean_line(str(child.attrs.get("src", "")))
-            parts.append(_link(f"{child.content or 'image'} ({address})", address))
+            parts.append(_link(f"{_fit(child.content) or 'image'} ({address})", address))
         else:
-            shown = Content(child.content.expandtabs(TAB)).stylize(style)
+            shown = Content(_fit(child.content)).stylize(style)
             around = next((address for address in reversed(addresses) if address), "")
             parts.append(_leading_to(shown, around) if around else _with_bare_addresses(shown))
     return Content("").join(parts)
+
+
+def _fit(text: str) -> str:
+    """Text that was parsed, fit for the screen: the parser makes characters of `&#8238;` and of `%1b` in a link."""
+    return clean(text).expandtabs(TAB)
 
 
 def _leading_to(content: Content, address: str) -> Content:
@@ -216,7 +221,7 @@ def _with_bare_addresses(content: Content) -> Content:
 
 
 def _table(tokens: list[Token]) -> Content:
-    """A table with its columns padded to their widest cell and a line under the head."""
+    """A table with its columns padded to their widest cell, all but the last, and a line under the head."""
     rows: list[list[Content]] = []
     for token in tokens:
         if token.type == "tr_open":
@@ -224,11 +229,9 @@ def _table(tokens: list[Token]) -> Content:
         elif token.type == "inline":
             rows[-1].append(_inline(token.children or []))
     widths = [max(row[column].cell_length for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        Content("  ").join(
-            cell.pad_right(width - cell.cell_length) for cell, width in zip(row, widths, strict=True)
-        )
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        padded = [cell.pad_right(width - cell.cell_length) for cell, width in zip(row, widths, strict=True)]
+        lines.append(Content("  ").join([*padded[:-1], row[-1]]))
     rule = Content("  ".join("─" * width for width in widths)).stylize(_MARK)
     return Content("\n").join([lines[0].stylize_before("bold"), rule, *lines[1:]])

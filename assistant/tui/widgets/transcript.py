@@ -22,7 +22,6 @@ KEPT_MOUNTED = 50
 BOUNDARY = "↑ The model no longer sees what is above"
 
 WELCOME = (
-    ("Takeback\n\n", "bold $text-primary"),
     ("A chat with a model that runs on this machine.\n", ""),
     ("When a reply goes wrong, the model takes it back and begins anew.\n\n", ""),
     ("Write below and press ", "$foreground-muted"),
