@@ -201,20 +201,27 @@ def test_cancel_takes_effect_within_a_step(session, prefill) -> None:
 
 
 def test_cancel_while_the_prompt_is_read(session) -> None:
+    """It ends within 100 ms, and the same prompt goes on where it was."""
     long = [Message("user", "word " * 800)]
-    events = []
-    timer = threading.Timer(0.2, session.cancel)
+    stopped: list[float] = []
+
+    def stop() -> None:
+        stopped.append(time.process_time())  # what other programs do does not count
+        session.cancel()
+
+    timer = threading.Timer(0.2, stop)
     reply = session.generate(long, GenerateOptions(seed=1))
-    started = time.process_time()
     timer.start()
     events = list(reply)
+    assert time.process_time() - stopped[0] < 0.1, "800 tokens take several seconds"
     timer.join()
     assert events[-1].reason == "cancelled" and events[-1].ttft_ms is None
-    assert time.process_time() - started < 1.0, "800 tokens take several seconds"
     held = session.memory.length
     assert session.memory._ids == session.template.ids(long)[:held]
-    # And the session goes on where it was.
     assert session.context.end == held
+    start = next(again := session.generate(long, GenerateOptions(seed=1)))
+    again.close()
+    assert start.cached_tokens == held
     assert ask(session, max_tokens=3)[-1].reason == "length"
 
 
