@@ -65,7 +65,7 @@ class Sampler:
 
     def close(self) -> None:
         """Free what llama.cpp holds. May be called twice."""
-        self._chain.free()
+        self._free_chain()
         if self._dry:
             self._dry.free()
         if self._constraint:
@@ -78,12 +78,21 @@ class Sampler:
         """
         if self._constraint:
             self._constraint.restart()
-        self._chain.free()
+        self._free_chain()
         self._chain = Owned(c.llama_sampler_chain_init(c.llama_sampler_chain_default_params()))
         parts = self._parts(resets, max(self._options.temperature, least_temperature))
         for part in parts:
             c.llama_sampler_chain_add(self._chain.handle, part)
         self._drawing = [part for part in parts if c.llama_sampler_name(part) in _DRAWING]
+
+    def _free_chain(self) -> None:
+        """Free the chain. The last tokens stand in its rings, in order, and freed memory keeps its bytes."""
+        options = self._options
+        longest = max(_PENALTY_TOKENS * (options.repeat_penalty != 1), _DRY_TOKENS * bool(options.dry))
+        if self._chain.handle and self._chain.free.alive:
+            for _ in range(longest):
+                c.llama_sampler_accept(self._chain.handle, 0)
+        self._chain.free()
 
     def _parts(self, resets: int, temperature: float) -> list[Any]:
         """New samplers in the order in which they work, which the chain then owns."""

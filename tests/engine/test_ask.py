@@ -15,6 +15,7 @@ import pytest
 from assistant.ask_output import TerminalOutput
 from assistant.engine.events import Error, Text
 from tests.engine.conftest import RESET
+from tests.memory_search import count_in_memory
 
 HEAVY = ("llama_cpp", "textual", "numpy", "jinja2", "huggingface_hub", "platformdirs")
 ALWAYS = ("--reset-token", RESET, "--reset-bias", "30")
@@ -259,30 +260,12 @@ def test_never_shown_drafts_are_not_in_memory(command) -> None:
         assert child.stdout.readline() == "END\n", "it took back everything"
         canary = told[:30]
         assert len(canary) == 30
-        hits = {name: _search(child.pid, canary.encode(name)) for name in ("utf-8", "utf-16-le", "utf-32-le")}
-        known = _search(child.pid, words[0].encode())
+        needles = {name: canary.encode(name) for name in ("utf-8", "utf-16-le", "utf-32-le")}
+        hits = count_in_memory(child.pid, needles | {"known": words[0].encode()})
         child.stdin.close()
         child.wait(timeout=600)
-    assert known > 0, "the search finds what is there"
+    assert hits.pop("known") > 0, "the search finds what is there"
     assert hits == {"utf-8": 0, "utf-16-le": 0, "utf-32-le": 0}
-
-
-def _search(pid: int, needle: bytes) -> int:
-    """How often the bytes stand in a process's writable memory."""
-    count = 0
-    process = Path(f"/proc/{pid}")
-    with (process / "maps").open() as maps, (process / "mem").open("rb", buffering=0) as memory:
-        for line in maps:
-            span, rights = line.split()[:2]
-            if not rights.startswith("rw"):
-                continue
-            start, end = (int(part, 16) for part in span.split("-"))
-            try:
-                memory.seek(start)
-                count += memory.read(end - start).count(needle)
-            except (OSError, ValueError):
-                continue
-    return count
 
 
 @pytest.mark.parametrize("words", [["--help"], ["ask", "--help"], ["--version"]])
