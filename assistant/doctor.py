@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from assistant.engine.prompt_cache import prompts_dir
 from assistant.paths import config_file, data_dir, database, models_dir
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
@@ -114,6 +115,8 @@ def _places() -> Facts:
         None if usable else remedy,
     )
     yield "chats", *_store(database())
+    kept = prompts_dir()
+    yield "read", f"{_short(kept)} ({_size(_bytes_in(kept)) if _is_there(kept) else 'none yet'})", None
     yield "settings", *_settings()
     yield "logs", "none are kept", None
 
