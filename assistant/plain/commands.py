@@ -67,6 +67,7 @@ COMMANDS = (
     Command("system", model.system, "say this chat's system message, or change it; - for none", "TEXT"),
     Command("temperature", model.temperature, "say this chat's temperature, or change it", "NUMBER"),
     Command("options", model.options, "say what is chosen for this chat's replies, or choose", "NAME VALUE"),
+    Command("preset", model.preset, "list the presets, or give this chat the options of one", "NAME"),
     Command("prompt", model.prompt, "show exactly what the model is sent"),
     Command("help", show_help, "say all this"),
     Command("quit", quit_talk, "leave"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from assistant.conversation.chosen import OF_A_CHAT, as_text, checked, of_text
+from assistant.conversation.presets import presets
 from assistant.described import Value
 from assistant.models.library import DEFAULT, models, resolve
 from assistant.plain.talk import Talk
@@ -74,6 +75,25 @@ def options(talk: Talk, words: str) -> None:
             talk.say(f"{setting.name} is not chosen: {setting.help}")
 
 
+def preset(talk: Talk, name: str) -> None:
+    """List the presets, or give this chat the options of one."""
+    there = presets()
+    if not name:
+        for known, values in there.items():
+            talk.say(
+                f"{known}: {', '.join(f'{key} {clean_line(str(value))}' for key, value in values.items())}"
+            )
+        talk.note("/preset NAME gives this chat one's options" if there else "There are no presets yet")
+        return
+    if name not in there:
+        raise TakebackError(f"there is no preset {name!r}; /preset lists them")
+    values = dict(there[name])
+    if "system" in values:
+        system(talk, str(values.pop("system")))
+    _store(talk, {**{key: value for key, value in chosen(talk).items() if key == "model"}, **values})
+    talk.note(f"{name}: it counts from the next reply on")
+
+
 def prompt(talk: Talk) -> None:
     """Show exactly what the model is sent."""
     name = chosen(talk).get("model")
@@ -90,13 +110,18 @@ def prompt(talk: Talk) -> None:
 
 
 def _keep(talk: Talk, name: str, value: str) -> None:
-    """Store what is chosen for this chat; one that is not begun keeps it until then."""
+    """Choose something for this chat, or leave it to the settings again."""
     now = chosen(talk)
     now.pop(name, None)
     if value != NOTHING:
         now |= checked({name: value}, "/options")
+    _store(talk, now)
+
+
+def _store(talk: Talk, values: dict[str, Value]) -> None:
+    """Store what is chosen for this chat; one that is not begun keeps it until then."""
     stored = talk.history.chat(talk.chat) if talk.chat is not None else None
     if stored is None:
-        talk.chosen = now
+        talk.chosen = values
     else:
-        talk.history.set_up(stored.id, stored.system, as_text(now))
+        talk.history.set_up(stored.id, stored.system, as_text(values))

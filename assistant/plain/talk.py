@@ -68,6 +68,9 @@ class Talk:
         self._started = False
         self._loaded: bool | None = None
         self._told = ""
+        """The model that was told last."""
+        self._just_told = ""
+        """Why there is no model, where that was told since the last message."""
         self._step = ""
         self._meter = (0, 0)
 
@@ -104,21 +107,26 @@ class Talk:
     def reply(self, request: Request) -> None:
         """Have a reply written and stored, and write it. Ctrl-C stops it; what was shown of it is kept."""
         self.start_model()
+        self._just_told = ""
         voice = Voice(sys.stdout, stream=self.stream, beginning=request.beginning)
         with self._stopping(request):
             self.model.submit(request)
             said_at = time.monotonic()
             for report in self._until_recorded(request):
-                if report is None:
-                    if time.monotonic() - said_at >= SECONDS_OF_SILENCE and self._loaded:
-                        self.note(
-                            f"Still writing: {self._progress(voice)}. Ctrl-C stops it and keeps what is settled"
-                        )
-                        said_at = time.monotonic()
-                elif isinstance(report, Replied) and report.request is request:
+                if isinstance(report, Replied) and report.request is request:
                     self._say(voice, report.event)
-                else:
+                    if isinstance(report.event, Done | Error):
+                        continue
+                elif report is not None:
                     self._take(report)
+                now = time.monotonic()
+                if not self._loaded:
+                    said_at = now
+                elif now - said_at >= SECONDS_OF_SILENCE:
+                    self.note(
+                        f"Still writing: {self._progress(voice)}. Ctrl-C stops it and keeps what is settled"
+                    )
+                    said_at = now
         if request.cancelled.is_set() and not self.lines.terminal:
             raise KeyboardInterrupt  # a script stops as a whole
 
@@ -142,7 +150,7 @@ class Talk:
 
     def _say(self, voice: Voice, event: Event) -> None:
         voice.take(event)
-        if isinstance(event, Error):
+        if isinstance(event, Error) and event.message != self._just_told:
             self.problem(event.message)
         elif isinstance(event, Done):
             self._remark(event, voice.shown_resets)
@@ -172,7 +180,7 @@ class Talk:
                     self.note(f"The model is {info.name}: {takes_back} what goes wrong{note}")
                 self._told = info.name
             case LoadFailed(message):
-                self._loaded, self._told = False, ""
+                self._loaded, self._told, self._just_told = False, "", message
                 self.problem(message)
             case LeftOut(messages):
                 what = "the first message" if messages == 1 else f"the first {messages} messages"

@@ -4,6 +4,7 @@ import json
 
 from assistant.conversation.chosen import of_text
 from assistant.conversation.history import History
+from assistant.conversation.presets import save_preset
 from assistant.plain.commands import COMMANDS
 from tests.tui.scripted import done, text
 
@@ -65,6 +66,19 @@ def test_what_is_chosen_is_stored_with_its_chat(talk, database) -> None:
     assert "temperature is 'warm'" in remarks
     assert "'nonsense' is nothing that can be chosen" in remarks
     assert "no model or file named 'no-such-model'" in remarks
+
+
+def test_a_preset_gives_a_chat_its_options(talk, database, monkeypatch) -> None:
+    monkeypatch.setenv("TAKEBACK_HOME", str(database.parent))
+    save_preset("brief", {"system": "Be brief.", "temperature": 0.2})
+    out, remarks = talk(
+        "hello", "/options seed 1", "/preset", "/preset brief", "/preset other", scripts=[YES]
+    )
+    assert "brief: system Be brief., temperature 0.2\n" in out
+    assert "there is no preset 'other'" in remarks
+    with History(database) as history:
+        chat = history.chats()[0]
+        assert (chat.system, of_text(chat.chosen)) == ("Be brief.", {"temperature": 0.2})
 
 
 def test_the_prompt_is_shown_as_it_is_sent(talk) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -100,8 +101,10 @@ def test_a_model_that_cannot_be_loaded_costs_no_words(talk, database) -> None:
     def load(progress):
         raise TakebackError("no such model")
 
-    _, remarks = talk("hello", "/prompt", model=load)
-    assert remarks.count("[no such model]") >= 1
+    _, remarks = talk("hello", "/again", model=load)
+    assert remarks.count("[no such model]") == 2
+    _, remarks = talk("/prompt", model=load)
+    assert "[no such model]" in remarks
     assert stored(database)[0] == ("user", "hello", "")
 
 
@@ -122,6 +125,14 @@ def test_what_cannot_be_sent_is_kept(talk, database) -> None:
         assert history.unsent(0) == ""
 
 
+class Pause(threading.Event):
+    """A step that takes a moment."""
+
+    def wait(self, timeout=None) -> bool:
+        time.sleep(timeout or 0)
+        return True
+
+
 def test_a_long_silence_is_told_without_the_draft(talk, monkeypatch) -> None:
     monkeypatch.setattr(talking, "SECONDS_OF_SILENCE", 0.0)
     go_on = threading.Event()
@@ -131,6 +142,11 @@ def test_a_long_silence_is_told_without_the_draft(talk, monkeypatch) -> None:
     )
     assert "[Still writing: about 5 words, not shown yet." in remarks
     assert "canary" not in remarks
+    many = [text("word ") for _ in range(400)]
+    steps = [step for word in many for step in (word, Pause())]
+    monkeypatch.setattr(talking, "SECONDS_OF_SILENCE", 0.5)
+    _, remarks = talk("hello", scripts=[[*steps, done("word " * 400)]])
+    assert "[Still writing" in remarks
 
 
 @pytest.mark.parametrize("seen", ["\x1b]0;title\x07", "\u202e", "\x9b31m"])
