@@ -1,9 +1,7 @@
 """Signals to the chat in a real terminal: it ends in order or goes on, and nothing that was written is lost."""
 
 import os
-import select
 import signal
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -15,63 +13,11 @@ from assistant.conversation.history import History
 from assistant.models.bundled import base_model
 from tests.engine.tiny_models import write_dense_model
 from tests.tui.scripted import PATIENCE
+from tests.tui.terminal import COMMAND, Terminal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 BEGIN, END = b"\x1b[?1049h", b"\x1b[?1049l"
 """What makes a terminal show the chat's own screen, and again what was there before."""
-
-
-class Terminal:
-    """A terminal with the chat in it."""
-
-    def __init__(self, model: Path, home: Path) -> None:
-        import fcntl
-        import pty
-        import termios
-
-        self._modes = termios.tcgetattr
-        self._ours, self._theirs = pty.openpty()
-        self._before = self._modes(self._theirs)
-        self.chat = subprocess.Popen(
-            [sys.executable, "-m", "assistant.cli", "--threads", "1", "--model", str(model)],
-            stdin=self._theirs,
-            stdout=self._theirs,
-            stderr=self._theirs,
-            env=os.environ | {"TAKEBACK_HOME": str(home), "TERM": "xterm-256color", "COLUMNS": "90"},
-            start_new_session=True,
-            # The chat's own terminal, so that hanging up is a SIGHUP to it.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (no other thread here)
-        )
-
-    def write(self, words: bytes) -> None:
-        os.write(self._ours, words)
-
-    def until(self, words: bytes) -> bytes:
-        """Read until these words have come; returns all that came."""
-        seen = b""
-        end = time.monotonic() + PATIENCE
-        while words not in seen:
-            ready, _, _ = select.select([self._ours], [], [], 1)
-            gone = self.chat.poll() is not None and not ready
-            assert not gone and time.monotonic() < end, f"no {words!r} in {seen[-2000:]!r}"
-            seen += os.read(self._ours, 1 << 16) if ready else b""
-        return seen
-
-    @property
-    def as_before(self) -> bool:
-        """Whether what is typed is again shown and taken as it was before the chat."""
-        return self._modes(self._theirs) == self._before
-
-    def hang_up(self) -> None:
-        os.close(self._theirs)
-        os.close(self._ours)
-        self._ours = self._theirs = -1
-
-    def close(self) -> None:
-        self.chat.kill()
-        self.chat.wait()
-        if self._ours >= 0:
-            self.hang_up()
 
 
 @pytest.fixture
@@ -81,7 +27,8 @@ def terminal(tmp_path):
 
     def start(model: Path | None = None) -> Terminal:
         model = model or write_dense_model(tmp_path / "tiny.gguf")
-        opened.append(Terminal(model, tmp_path / "home"))
+        command = [*COMMAND, "--threads", "1", "--model", str(model)]
+        opened.append(Terminal(command, tmp_path / "home"))
         opened[0].until(b"Ready")
         return opened[0]
 
