@@ -164,6 +164,7 @@ class ReplyingScreen(Screen[None]):
                     await self._transcript.take_back()
                 else:
                     self._unseen_resets += 1
+                    self._show_keys()
                 self._show_state("Thinking…")
             case Done() | Error():
                 await self._settle(event)
@@ -274,9 +275,7 @@ class ReplyingScreen(Screen[None]):
 
     def _show_state(self, text: str, style: str = "") -> None:
         self._state, self._state_since = (text, style), time.monotonic()
-        unseen = self._unseen_resets
-        count = f" · {unseen} unseen draft{'s' * (unseen > 1)} taken back" if unseen else ""
-        self.query_one(StatusLine).show_state(text + count, style)
+        self.query_one(StatusLine).show_state(text, style, unseen=self._unseen_resets, width=self.size.width)
 
     def _show_problem(self, error: TakebackError) -> None:
         """Say in the status line that something could not be done."""
@@ -285,7 +284,8 @@ class ReplyingScreen(Screen[None]):
 
     def _show_keys(self) -> None:
         line = self.query_one(StatusLine)
-        line.show_keys(self.keymap, writing=self._request is not None, width=self.size.width)
+        writing, counts = self._request is not None, self._unseen_resets > 0
+        line.show_keys(self.keymap, writing=writing, counts=counts, width=self.size.width)
         line.show_meter(*self._meter, width=self.size.width)
 
     def _show_progress(self) -> None:

@@ -85,6 +85,19 @@ async def test_a_draft_that_was_not_seen_changes_only_a_count(start) -> None:
         assert not any("↺" in frame for frame in frames.frames)
 
 
+@pytest.mark.parametrize(
+    ("size", "words"), [((80, 24), "Writing… · 2 unseen drafts taken back"), ((40, 12), "2 unseen · Writing…")]
+)
+async def test_the_count_of_unseen_drafts_has_room_in_a_small_terminal(start, size, words: str) -> None:
+    more = threading.Event()
+    app = start(ScriptedModel([reset(0), reset(0), text("Good."), more, done("Good.", resets=2)]))
+    async with app.run_test(size=size) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready")
+        await pilot.press("a", "enter")
+        await until(pilot, lambda: words in frames.screen().splitlines()[-1])
+
+
 async def test_too_many_resets_are_told_in_words_that_do_not_scold(start, database) -> None:
     app = start(ScriptedModel([text(DRAFT), reset(9), reset(0), done("", "reset_limit", resets=5, ids=())]))
     async with app.run_test(size=(80, 24)) as pilot:

@@ -15,6 +15,8 @@ from assistant.tui.keys import Keymap
 from convert.untrusted import clean_line
 
 COLUMNS_FOR_ALL_KEYS = 112
+COLUMNS_FOR_WORDS = 64
+"""Below that the stylesheet has a narrow screen."""
 NEARLY_FULL = 75
 """Per cent; the rest is kept for the reply."""
 
@@ -69,8 +71,12 @@ class StatusLine(Horizontal):
         yield _Text("meter")
         yield _Text("keys")
 
-    def show_state(self, text: str, style: str = "") -> None:
-        """Say what goes on."""
+    def show_state(self, text: str, style: str = "", *, unseen: int = 0, width: int = 80) -> None:
+        """Say what goes on, and how many drafts of the reply were taken back before any was seen."""
+        if unseen and width < COLUMNS_FOR_WORDS:
+            text = f"{unseen} unseen · {text}"
+        elif unseen:
+            text = f"{text} · {unseen} unseen draft{'s' * (unseen > 1)} taken back"
         self.query_one("#state", _Text).show((text, style))
 
     def show_meter(self, tokens: int, context: int, *, width: int) -> None:
@@ -84,12 +90,17 @@ class StatusLine(Horizontal):
         )
         self.query_one("#meter", _Text).show((text, "$text-warning" if percent >= NEARLY_FULL else ""))
 
-    def show_keys(self, keymap: Keymap, *, writing: bool, width: int) -> None:
-        """Name the keys that are of use while a reply is being written, or while none is, if they fit."""
+    def show_keys(self, keymap: Keymap, *, writing: bool, counts: bool, width: int) -> None:
+        """Name the keys that are of use while a reply is being written, or while none is, if they fit.
+
+        Where the state `counts` drafts, it needs the room of most of them.
+        """
         keys = [("stop", "stop") if writing else ("send", "send")]
         if width >= COLUMNS_FOR_ALL_KEYS:
             keys += [("new_line", "new line"), ("new_chat", "new chat"), ("quit", "quit")]
         keys += [("chats", "chats"), ("help", "keys")]
+        if counts and width < COLUMNS_FOR_ALL_KEYS:
+            keys = keys[:1] if writing else keys[-1:]
         self.query_one("#keys", _Text).show(*_spaced([(keymap.label(name), what) for name, what in keys]))
 
 
