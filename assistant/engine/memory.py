@@ -167,6 +167,11 @@ class Memory:
         for _ in self.read(wanted):
             pass
 
+    @property
+    def state_size(self) -> int:
+        """The bytes of what `state` would give."""
+        return self._context.state_size
+
     def state(self) -> bytearray:
         """What the memory holds now, for `take`."""
         return self._context.save()

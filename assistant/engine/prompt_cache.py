@@ -86,6 +86,14 @@ class PromptCache:
             _remove(part)
         self._evict()
 
+    def takes(self, size: int) -> bool:
+        """Whether a state of so many bytes may be kept at all."""
+        return size < self._most
+
+    def drop(self, path: Path) -> None:
+        """Delete a file that cannot be used."""
+        _remove(path)
+
     def covers(self, ids: Sequence[int]) -> bool:
         """Whether a file holds all of these ids, and perhaps more."""
         packed = _packed(ids)

@@ -32,11 +32,15 @@ class ReadingAgain:
         if switch and len(held) - same >= self._least and not _is_in(held[-_TAIL:], prompt):
             self.keep()
         self._said, self._begun = (), time.time_ns()
-        path = self._cache.find(prompt[:-1], same + self._least, whole=self._whole)
+        known = prompt[:-1]  # the last token must be read in any case
+        if len(known) < same + self._least:
+            return
+        path = self._cache.find(known, same + self._least, whole=self._whole)
         found = self._cache.read(path) if path else None
-        if found:
+        if path and found:
             ids, state = found
-            self._memory.take(ids, state)
+            if not self._memory.take(ids, state):
+                self._cache.drop(path)
             state[:] = bytes(len(state))
 
     def end(self, said: Sequence[int]) -> None:
@@ -54,7 +58,7 @@ class ReadingAgain:
                 return
             self._memory.rewind(len(first))
             held = first
-        if not self._cache.covers(held):
+        if self._cache.takes(self._memory.state_size) and not self._cache.covers(held):
             state = self._memory.state()
             self._cache.write(held, state, self._begun)
             state[:] = bytes(len(state))

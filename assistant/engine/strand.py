@@ -113,6 +113,12 @@ class Strand(ABC):
                     return False
             return bool(c.llama_memory_seq_rm(self.memory, self.number, length, -1))
 
+    @property
+    def state_size(self) -> int:
+        """The bytes of what `save` would give."""
+        with self.lock:
+            return int(c.llama_state_seq_get_size_ext(self.handle, self.number, 0))
+
     def save(self, *, partial: bool = False) -> bytearray:
         """What the memory holds now, or only the part of it that cannot be truncated. It has no logits."""
         flags = _PARTIAL_STATE if partial else 0

@@ -231,6 +231,22 @@ def test_the_folder_stays_within_its_bounds(tmp_path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_state_that_llama_refuses_is_dropped_and_the_prompt_is_read(dense) -> None:
+    with load(dense) as session:
+        prompt = session.template.ids(FIRST)
+        session._again._cache.write(prompt[:40], bytearray(b"no state of llama.cpp's"), begun=1 << 62)
+        assert len(files()) == 1
+        assert say(session, FIRST)[1] == 0
+        assert not files()
+
+
+def test_what_is_larger_than_all_of_it_is_not_even_saved(dense, monkeypatch) -> None:
+    with load(dense) as session:
+        say(session, FIRST)
+        monkeypatch.setattr(session._again._cache, "_most", session.memory.state_size)
+        monkeypatch.setattr(session.memory, "state", lambda: pytest.fail("it was saved"))
+
+
 def test_a_longer_state_takes_the_place_of_its_beginning(tmp_path) -> None:
     cache = PromptCache(tmp_path, b"k" * 32, 10_000)
     cache.write([1, 2], bytearray(8), 1)
