@@ -18,13 +18,17 @@ OF_A_CHAT = tuple(setting for setting in SETTINGS.values() if setting.about.grou
 _OF_A_REPLY = tuple(setting.name for setting in OF_A_CHAT if setting.name != "system")
 
 
-def checked(values: Mapping[str, Any], where: str) -> dict[str, Value]:
+def checked(values: Mapping[str, Any], where: str, *, model: bool = False) -> dict[str, Value]:
     """What was chosen, of known settings and within their limits; texts that are empty are not chosen.
+
+    The model is one of them only where `model` says so: it must be loaded first.
 
     Raises:
         TakebackError: it begins with `where`, and names the setting that is wrong.
     """
-    known = {"model": SETTINGS["model"], **{setting.name: setting for setting in OF_A_CHAT}}
+    known = {setting.name: setting for setting in OF_A_CHAT}
+    if model:
+        known["model"] = SETTINGS["model"]
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise TakebackError(f"{where}: {unknown[0]!r} is nothing that can be chosen for a chat")
@@ -52,7 +56,7 @@ def of_text(text: str | None) -> dict[str, Value]:
         raise TakebackError(f"{where} cannot be read; choose them anew with /options") from error
     if not isinstance(values, dict):
         raise TakebackError(f"{where} cannot be read; choose them anew with /options")
-    return checked(values, where)
+    return checked(values, where, model=True)
 
 
 def options_with(options: GenerateOptions | None, values: Mapping[str, Value]) -> GenerateOptions | None:

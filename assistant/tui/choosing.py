@@ -18,8 +18,9 @@ from assistant.tui.chat_form import ChatForm, PresetsScreen
 from assistant.tui.composing import ComposingScreen
 from assistant.tui.fetching import Fetching
 from assistant.tui.form import Values, told
-from assistant.tui.models import ModelsScreen
+from assistant.tui.replying import called
 from assistant.tui.widgets.lines import Header
+from assistant.tui.widgets.message import Notice
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
 
@@ -87,7 +88,7 @@ class ChoosingScreen(ComposingScreen):
         name = self._model.own_name(name)
         if name != self._wanted or again:
             self._wanted, self._ready = name, False
-            self._model_name = name or self._own_model
+            self._model_name = called(name or self._own_model)
             self._show_model()
             self._show_state("Loading the model…")
             self._model.take(name)
@@ -110,6 +111,11 @@ class ChoosingScreen(ComposingScreen):
         self._look_at_chat()
         self._show_state(said)
 
+    def _with_model(self, choices: Values) -> Values:
+        """Other choices for this chat, whose model stays."""
+        model = self._chosen_model
+        return choices if model is None else {**choices, "model": model}
+
     def _new_choices(self) -> str | None:
         """What is chosen for a chat that is about to begin, beside its system message."""
         return as_text({name: value for name, value in self._choices.items() if name != "system"})
@@ -131,6 +137,8 @@ class ChoosingScreen(ComposingScreen):
         elif name:
             self._try(name)
         else:
+            from assistant.tui.models import ModelsScreen  # noqa: PLC0415 (numpy; not before the first paint)
+
             present = self._chosen_model or self._own_model
             self.app.push_screen(ModelsScreen(present, self._own_model, self._fetching), self._try)
 
@@ -139,7 +147,7 @@ class ChoosingScreen(ComposingScreen):
         if name is None or self._busy():
             return
         if self._ready and self._model.own_name(name) == self._wanted:
-            self._show_state(f"{clean_line(name)} is the model of this chat already")
+            self._show_state(f"{called(name)} is the model of this chat already")
             return
         self._trying = name
         self._want(name, again=True)
@@ -151,9 +159,9 @@ class ChoosingScreen(ComposingScreen):
             return
         self._trying = None
         if isinstance(report, Loaded):
-            await self._keep(
-                {**self._choices, "model": tried}, f"{clean_line(tried)} answers in this chat now"
-            )
+            await self._keep({**self._choices, "model": tried}, f"{called(tried)} answers in this chat now")
+            if self._takes_back:  # else the screen says so already
+                await self._transcript.add(Notice(f"{called(tried)}: it can take back what it says"))
         elif self._model.own_name(self._chosen_model) != report.name:
             self._want(self._chosen_model)  # the one before
 
@@ -171,13 +179,12 @@ class ChoosingScreen(ComposingScreen):
         """Show this chat's options in a form, and keep what is changed."""
         if self._history is None:
             return
-        chat, before = self._chat, self._choices
+        chat = self._chat
         base = self._model.options or GenerateOptions()
-        kept = await self.app.push_screen_wait(ChatForm(before, told(vars(base))))
+        kept = await self.app.push_screen_wait(ChatForm(self._choices, told(vars(base))))
         if kept is None or chat != self._chat:
             return
-        model = {"model": before["model"]} if "model" in before else {}
-        await self._keep({**kept, **model}, "Kept for this chat; it counts from the next reply on")
+        await self._keep(self._with_model(kept), "Kept for this chat; it counts from the next reply on")
 
     @work(exclusive=True, group="options")
     async def action_preset(self, name: str = "") -> None:
@@ -199,5 +206,4 @@ class ChoosingScreen(ComposingScreen):
         else:
             chosen = await self.app.push_screen_wait(PresetsScreen())
         if chosen is not None:
-            model = {"model": self._choices["model"]} if "model" in self._choices else {}
-            await self._keep({**model, **chosen[1]}, f"{chosen[0]}: it counts from the next reply on")
+            await self._keep(self._with_model(chosen[1]), f"{chosen[0]}: it counts from the next reply on")

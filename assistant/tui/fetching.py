@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from assistant.models.library import Model
-from assistant.models.pull import pull
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
+
+if TYPE_CHECKING:
+    from assistant.models.library import Model
 
 
 class Stopped(Exception):  # noqa: N818 (no error: the user wants it)
@@ -50,6 +52,8 @@ class Fetching:
             self._step = (done, total)
 
         def work() -> None:
+            from assistant.models.pull import pull  # noqa: PLC0415 (what the first paint need not wait for)
+
             try:
                 self.model = pull(source, file, progress=tell).model
             except Stopped:

@@ -22,6 +22,7 @@ from assistant.models.facts import Facts, facts
 from assistant.models.library import DEFAULT
 from assistant.tui.fetching import Fetching
 from assistant.tui.pull import PullScreen
+from assistant.tui.replying import called
 from assistant.tui.widgets.ask import AskLine, Line
 from assistant.tui.widgets.confirm import Confirm
 from convert.errors import TakebackError
@@ -188,6 +189,8 @@ class ModelsScreen(ModalScreen[str | None]):
             self._say_note()
 
     def _show(self, marked: str | None = None) -> None:
+        if not self.query(Input):
+            return  # the screen is being left
         words = self.query_one(Input).value.casefold().split()
         before = self._marked.name if marked is None and self._marked is not None else marked
         self._rows = [
@@ -250,7 +253,7 @@ def _default() -> _Row:
 
 def _line(row: _Row, present: bool, width: int) -> Content:
     """A model on one line, or on two where the screen is narrow."""
-    name = clean_line(row.name)
+    name = clean_line(called(row.name))
     size = megabytes(row.size) if row.size else ""
     context, takes_back, style = "", "", ""
     if row.wrong:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from textual.message import Message
 from textual.screen import Screen
@@ -133,12 +133,13 @@ class ReplyingScreen(Screen[None]):
                 self._show_state(f"{what[:1].upper()}{what[1:]}{part}")
             case Loaded(info, name) if name == self._wanted:
                 self._ready = True
-                self._model_name, self._takes_back = info.name, info.contract is not None
+                self._model_name = info.name if name is None else called(name)
+                self._takes_back = info.contract is not None
                 self._show_model()
                 self._show_state("Thinking…" if self._request else "Ready")
                 self._look_at_chat()
                 if note := info.note or ("" if self._takes_back else CANNOT_TAKE_BACK):
-                    await self._transcript.add(Notice(f"{info.name}: {note}"))
+                    await self._transcript.add(Notice(f"{self._model_name}: {note}"))
             case LoadFailed(message, name) if name == self._wanted:
                 await self._settle(Error(message))
                 await self._transcript.add(Notice(message))
@@ -309,6 +310,11 @@ class ReplyingScreen(Screen[None]):
         """Have it measured what the model sees of this chat."""
         if self._ready and self._chat is not None:
             self._model.look(self._chat)
+
+
+def called(name: str) -> str:
+    """A model's name for people: of a file, that is its own without its folders."""
+    return PurePath(name).name or name
 
 
 def _page(entries: list[Entry], message: int | None) -> tuple[list[Entry], bool]:

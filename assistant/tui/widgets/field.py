@@ -55,7 +55,7 @@ class Pick(Static, can_focus=True):
         if len(self.words) <= MOST_IN_A_ROW:
             self.action_step(1)
             return
-        words = [Content(word or self._unset) for word in self.words]
+        words = [Content(word or f"{self._unset} (where nothing is set)") for word in self.words]
         self.app.push_screen(Choose("Which one?", words), self._chosen)
 
     def on_click(self) -> None:
