@@ -75,7 +75,8 @@ def state(app) -> str:
 
 
 def header(app) -> str:
-    return str(app.chat.query_one(Header).query_one("#model").render())
+    line = app.chat.query_one(Header)
+    return "  ".join(str(line.query_one(name).render()) for name in ("#model", "#takes-back"))
 
 
 def said(app) -> str:

@@ -44,9 +44,10 @@ class Header(Horizontal):
     """The program, the model, and whether it takes back."""
 
     def compose(self) -> ComposeResult:
-        """The two ends of the line."""
+        """From left to right; where there is little room, the model's name is cut."""
         yield _Text("program")
         yield _Text("model")
+        yield _Text("takes-back")
 
     def on_mount(self) -> None:
         """Before the model is known."""
@@ -57,9 +58,8 @@ class Header(Horizontal):
         answer = {None: "", True: "takes back: yes", False: "takes back: no"}[takes_back]
         if takes_back and off:
             takes_back, answer = False, "takes back: off here"
-        style = "$text-success" if takes_back else "$text-warning"
-        parts = [(name, "")] if takes_back is None else [(name, ""), ("  ", ""), (answer, style)]
-        self.query_one("#model", _Text).show(*parts)
+        self.query_one("#model", _Text).show((name, ""))
+        self.query_one("#takes-back", _Text).show((answer, "$text-success" if takes_back else "$text-warning"))
 
 
 class StatusLine(Horizontal):
