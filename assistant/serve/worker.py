@@ -4,7 +4,8 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -37,7 +38,7 @@ class Model(Protocol):
 
     def generate(
         self, messages: Sequence[Message], options: GenerateOptions | None = None
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Write the next reply."""
 
     def cancel(self) -> None:
@@ -181,6 +182,8 @@ class Worker:
                     self._answer(seat, job, events)
                 except Exception as error:  # whatever it is: a thread that died would be waited for
                     tell_failure("the model", error)
+                    with suppress(Exception):
+                        events.close()  # the others must not wait for it
                     job.report(Error(FAILED))
                 finally:
                     with self._changed:
@@ -190,7 +193,7 @@ class Worker:
         finally:
             seat.model.close()
 
-    def _next(self, seat: _Seat) -> tuple[Job, Iterator[Event]] | None:
+    def _next(self, seat: _Seat) -> tuple[Job, Generator[Event, None, None]] | None:
         """The next job, whose reply has begun, so that a cancel from now on is for it; None: no more."""
         with self._changed:
             self._changed.wait_for(lambda: seat.job or self._stopping)
@@ -200,7 +203,7 @@ class Worker:
             seat.begun, seat.last = True, job.messages
             return job, seat.model.generate(self._with_ids(seat.model, job.messages), job.options)
 
-    def _answer(self, seat: _Seat, job: Job, events: Iterator[Event]) -> None:
+    def _answer(self, seat: _Seat, job: Job, events: Generator[Event, None, None]) -> None:
         for event in events:
             if isinstance(event, Done):
                 self._remember(event)
