@@ -248,7 +248,7 @@ def colours(environment: Mapping[str, str]) -> str:
 
 
 def _network() -> Facts:
-    yield "models pull", "fetches the repository's file that you name", None
+    yield "models pull", "fetches the repository's file that you name; in the chat: /model, then F3", None
     yield "convert, verify", "fetch a source written ORG/NAME, and nothing with --offline", None
     yield "train data", "fetches a file written hub:org/name/file", None
     yield "serve", "listens, on this machine alone if not told otherwise, and calls nobody", None

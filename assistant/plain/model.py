@@ -114,7 +114,7 @@ def _keep(talk: Talk, name: str, value: str) -> None:
     now = chosen(talk)
     now.pop(name, None)
     if value != NOTHING:
-        now |= checked({name: value}, "/options")
+        now |= checked({name: value}, "/options", model=True)
     _store(talk, now)
 
 
