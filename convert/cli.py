@@ -85,7 +85,7 @@ def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
         "--imatrix",
         type=Path,
         metavar="FILE",
-        help="measured importances of the weights, as llama-imatrix writes them; iq1 to iq3 and q2_k_s need them",
+        help="measured importances of the weights, as llama-imatrix writes them; the types of fewest bits need them",
     )
     parser.add_argument(
         "--upstream",

@@ -63,6 +63,11 @@ def verdicts(checks):
     return {check.name: check.verdict for check in checks}
 
 
+def not_passed(checks):
+    """Those that did not pass; an unknown architecture's settings are proven by the numbers alone."""
+    return {name: verdict for name, verdict in verdicts(checks).items() if verdict != "pass"}
+
+
 def test_it_computes_what_transformers_does(granite, made):
     folder, expected = granite
     found = logits(made, IDS)
@@ -80,8 +85,9 @@ def test_it_carries_the_contract_and_every_proof(granite, made):
     assert contract.reset_row_sha256
     template = (granite[0] / "chat_template.jinja").read_bytes().decode()
     assert read_header(made).metadata["tokenizer.chat_template"] == template
-    found = verdicts(verify(made, granite[0], numbers=True))
-    assert set(found.values()) == {"pass"}
+    checks = verify(made, granite[0], numbers=True)
+    assert not_passed(checks) == {"settings": "skipped"}
+    found = verdicts(checks)
     assert {"reset row", "source hash", "weights", "q and k row order", "tokenizer", "logits"} <= set(found)
 
 
@@ -121,7 +127,7 @@ def test_quantized_its_rows_are_protected_and_one_file_lies_beside_it(granite, t
     types = {t.name: GGML_TYPES[t.ggml_type][0] for t in read_header(tmp_path / "out.gguf").tensors}
     assert types["blk.0.attn_q.weight"] == "q4_0"
     assert types["token_embd.weight"] == types["output.weight"] == "q8_0"
-    assert set(verdicts(verify(tmp_path / "out.gguf", granite[0], numbers=True)).values()) == {"pass"}
+    assert not_passed(verify(tmp_path / "out.gguf", granite[0], numbers=True)) == {"settings": "skipped"}
     convert_upstream(granite[0], tmp_path / "off.gguf", type="q4_0", protect_reset=None)
     types = {t.name: GGML_TYPES[t.ggml_type][0] for t in read_header(tmp_path / "off.gguf").tensors}
     assert types["token_embd.weight"] == "q4_0"
@@ -152,8 +158,8 @@ def test_an_adapter_is_merged_first(tmp_path):
     assert read_header(out).metadata["tokenizer.ggml.pre"] == "smollm"
     found = logits(out, ids)
     assert np.abs(found - expected).max() / np.abs(expected).max() < 2e-5
-    checks = verdicts(verify(out, tmp_path / "c", tmp_path / "a", numbers=True))
-    assert set(checks.values()) == {"pass"}
+    checks = verify(out, tmp_path / "c", tmp_path / "a", numbers=True)
+    assert not_passed(checks) == {"settings": "skipped"}
     assert verdicts(verify(out, tmp_path / "c"))["source hash"] == "fail", "it is not the base alone"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c", "out.gguf"]
 
