@@ -156,6 +156,21 @@ def test_a_slot_that_cannot_be_kept_hears_of_it_and_goes_on(slots, monkeypatch) 
     assert slots[1].end == len(PROMPTS[0])
 
 
+def test_a_scrub_overwrites_all_but_what_is_held(slots, monkeypatch) -> None:
+    context = slots[0]._batch.context
+    first, second = (Memory(slot) for slot in slots)
+    for memory, slot in zip((first, second), slots, strict=True):
+        list(memory.read(PROMPTS[0] + PROMPTS[1]))
+        slot.rest()
+    held, wiped, states, save = slots[1].save(), [], [], slots[1].save
+    clear = context.clear
+    monkeypatch.setattr(context, "clear", lambda: (wiped.append(True), clear()))
+    monkeypatch.setattr(slots[1], "save", lambda: states.append(save()) or states[-1])
+    first.scrub(len(PROMPTS[0]))
+    assert wiped and states and not any(map(any, states)), "what was put aside is overwritten too"
+    assert first.length == slots[0].end == len(PROMPTS[0]) and save() == held
+
+
 def test_a_prompt_does_not_hold_up_a_reply(slots) -> None:
     """It is read in pieces, each beside a token of the reply; no batch takes more tokens than it has room for."""
     batch = slots[0]._batch
