@@ -47,12 +47,11 @@ def _offer(before: Sequence[str], begun: str) -> Offer:
         name = before[0]
         add_arguments(COMMANDS[name], parser)
         return _within(parser, name, before[1:], begun)
+    if not before and not begun.startswith("-"):
+        return Offer([(name, command.summary) for name, command in COMMANDS.items()])
     add_arguments(CHAT, parser)
     parser.add_argument("--version", action="store_true", help="show the version")
-    found = _within(parser, "", before, begun)
-    if before or begun.startswith("-"):
-        return found
-    return Offer([(name, command.summary) for name, command in COMMANDS.items()])
+    return _within(parser, "", before, begun)
 
 
 def _within(parser: argparse.ArgumentParser, name: str, before: Sequence[str], begun: str) -> Offer:
@@ -117,13 +116,10 @@ def _models_and_files(action: argparse.Action, name: str) -> Offer:
 
 
 def _chats() -> Iterator[tuple[str, str]]:
-    from assistant.conversation.history import History  # noqa: PLC0415 (only here)
+    from assistant.conversation.titles import titles  # noqa: PLC0415 (only here)
     from assistant.paths import database  # noqa: PLC0415
 
-    with suppress(TakebackError):
-        if database().exists():
-            with History(database()) as history:
-                yield from ((str(chat.id), chat.title) for chat in history.chats(MOST_CHATS))
+    return ((str(number), title) for number, title in titles(database(), MOST_CHATS))
 
 
 def _models() -> Iterator[tuple[str, str]]:
