@@ -118,8 +118,9 @@ def test_progress_says_bytes_and_the_time_left(capsys, monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals to a process group")
 @pytest.mark.parametrize("file_type", ["bf16", "q4_k_m"])
-def test_ctrl_c_leaves_nothing(tmp_path, file_type):
-    """The interrupt goes to the whole process group, as a terminal sends it: parent and quantizer."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing(tmp_path, file_type, number):
+    """Ctrl-C goes to the whole process group, as a terminal sends it: parent and quantizer."""
     write_checkpoint(tmp_path / "c")
     (tmp_path / "out").mkdir()
     words = ["convert", str(tmp_path / "c"), str(tmp_path / "out" / "m.gguf"), "--type", file_type]
@@ -137,9 +138,12 @@ def test_ctrl_c_leaves_nothing(tmp_path, file_type):
     ) as child:
         assert child.stdout.readline() == b"at\n"
         assert list((tmp_path / "out").iterdir())
-        os.killpg(child.pid, signal.SIGINT)
+        if number == signal.SIGINT:
+            os.killpg(child.pid, number)
+        else:
+            child.send_signal(number)
         _, said = child.communicate(timeout=60)
-    assert child.returncode == 130
+    assert child.returncode == 128 + number
     assert b"Traceback" not in said
     assert not list((tmp_path / "out").iterdir())
 
