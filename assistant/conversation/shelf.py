@@ -86,7 +86,8 @@ class Shelf:
 
     def search(self, words: str, limit: int = 50) -> list[Hit]:
         """The messages that hold all these words, or words that begin so; the best match first."""
-        query = " ".join('"{}"*'.format(word.replace('"', '""')) for word in words.replace("\0", " ").split())
+        words = words.replace("\0", " ").encode("utf-8", "replace").decode()  # a shell gives any bytes
+        query = " ".join('"{}"*'.format(word.replace('"', '""')) for word in words.split())
         if not query:
             return []
         sql = """SELECT search.rowid AS message, messages.role,

@@ -150,6 +150,8 @@ class ChatsScreen(ModalScreen[Opening | None]):
         except TakebackError as error:
             self._say(str(error))
             return
+        if not self.query(OptionList):
+            return  # the screen is being left
         at = self._list.highlighted or 0
         self._rows = rows
         self._list.clear_options()

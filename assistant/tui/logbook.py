@@ -123,8 +123,7 @@ def note(report: Report) -> None:
 
 def note_failure(error: BaseException | None) -> str:
     """Note down where the program failed, without what its variables held; returns what to tell the user."""
-    while error is not None and error.__cause__ is not None:  # a worker's failure has its own within
-        error = error.__cause__
+    error = getattr(error, "error", error)  # a worker's failure has its own within
     kind = type(error).__name__
     for frame in traceback.extract_tb(None if error is None else error.__traceback__):
         LOG.critical("  %s, line %d, in %s", Path(frame.filename).name, frame.lineno or 0, frame.name)
