@@ -49,7 +49,7 @@ class ModelThread:
     ) -> None:
         self.options = options  # of replies to come; any thread may set others
         self._slot = Slot(load, report)
-        self._first: str | None = None
+        self._latest: str | None = None
         self._report = report
         self._requests: queue.SimpleQueue[Request | Callable[[], None] | None] = queue.SimpleQueue()
         self._history: History | None = None
@@ -80,10 +80,9 @@ class ModelThread:
 
         Before `start`, it is the one to begin with.
         """
-        if self._thread.ident is None:
-            self._first = name
-        else:
-            self._requests.put(lambda: self._slot.take(name))
+        self._latest = name
+        if self._thread.ident is not None:
+            self._requests.put(lambda: self._take(name))
 
     def submit(self, request: Request) -> None:
         """Ask for a reply; it is written once those before it are done."""
@@ -156,7 +155,7 @@ class ModelThread:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        self._slot.take(self._first)
+        self._slot.take(self._latest)
         try:
             for request in self._waiting():
                 try:
@@ -174,6 +173,10 @@ class ModelThread:
                 yield request
             else:
                 request()
+
+    def _take(self, name: str | None) -> None:
+        if name == self._latest:  # else the user wants another one by now
+            self._slot.take(name)
 
     def _cancel(self) -> None:
         if (model := self._slot.model) is not None:

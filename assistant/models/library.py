@@ -58,6 +58,12 @@ def resolve(name: str | None, progress: Progress | None = None) -> Path:
     return find(name).path
 
 
+def lasting(name: str) -> str:
+    """A model's name that means the same in any folder: of a file here, its whole path."""
+    given = Path(name).expanduser()
+    return str(given.absolute()) if name != DEFAULT and given.is_file() else name
+
+
 def find(name: str) -> Model:
     """The added model of this name.
 

@@ -14,6 +14,7 @@ from assistant.conversation.model_thread import Loader
 from assistant.conversation.presets import presets
 from assistant.conversation.reports import Loaded, LoadFailed, Loading
 from assistant.engine.options import GenerateOptions
+from assistant.models.library import lasting
 from assistant.tui.chat_form import ChatForm, PresetsScreen
 from assistant.tui.composing import ComposingScreen
 from assistant.tui.fetching import Fetching
@@ -49,8 +50,8 @@ class ChoosingScreen(ComposingScreen):
 
     def load_by_name(self, own: str, named: Callable[[str], Loader]) -> None:
         """Let models be chosen; `own` is the name of the one that the program begins with."""
-        self._own_model = own
-        self._model.by_name(own, named)
+        self._own_model = lasting(own)
+        self._model.by_name(self._own_model, named)
 
     # What was chosen for the chat that is shown
 
@@ -72,7 +73,7 @@ class ChoosingScreen(ComposingScreen):
                     choices = {"system": stored.system} if stored.system else {}
                     choices |= of_text(stored.chosen)
             except TakebackError as error:
-                self._show_problem(error)
+                await self._transcript.add(Notice(str(error)))
         if chat == self._chat:
             self._choices = choices
             self._want(self._chosen_model)
@@ -135,7 +136,7 @@ class ChoosingScreen(ComposingScreen):
         if not self._own_model:
             self._show_state("This chat has only the model that it began with")
         elif name:
-            self._try(name)
+            self._try(lasting(name))
         else:
             from assistant.tui.models import ModelsScreen  # noqa: PLC0415 (numpy; not before the first paint)
 
@@ -151,6 +152,12 @@ class ChoosingScreen(ComposingScreen):
             return
         self._trying = name
         self._want(name, again=True)
+
+    def _busy(self) -> bool:
+        if self._trying is not None:  # what is said now would be answered by the one before
+            self._show_state(f"Not yet: {called(self._trying)} is being loaded", "$text-warning")
+            return True
+        return super()._busy()
 
     async def _take_loading(self, report: Loading | Loaded | LoadFailed) -> None:
         await super()._take_loading(report)

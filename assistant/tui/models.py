@@ -234,7 +234,9 @@ def _listed(own: str) -> list[_Row]:
     if own not in (DEFAULT, *(row.name for row in added)):
         path = Path(own).expanduser()
         rows.append(
-            _Row(own, path, path.stat().st_size) if path.is_file() else _Row(own, None, wrong="it is gone")
+            _Row(own, path, path.stat().st_size)
+            if path.is_file()
+            else _Row(own, None, wrong=f"{own}: there is no such file any more")
         )
     return rows + added
 

@@ -352,3 +352,67 @@ async def test_a_config_file_with_a_mistake_is_not_written_over(open_chat, home)
         await say(pilot, "/settings")
         await until(pilot, lambda: "temperature is 500.0; it must be from 0 to 100" in state(app))
         assert app.screen is app.chat
+
+
+async def test_nothing_is_sent_while_another_model_is_being_loaded(open_chat, database) -> None:
+    go_on = threading.Event()
+    shelf = Shelf(default=ScriptedModel(), pear=ScriptedModel(*replies("one")))
+    load = shelf.load
+
+    def slow(name: str):
+        def wait(progress) -> ScriptedModel:
+            go_on.wait(120)
+            return load(name)(progress)
+
+        return load(name) if name == "default" else wait
+
+    shelf.load = slow
+    app = open_chat(shelf)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: state(app) == "Ready")
+        await say(pilot, "/model pear")
+        await say(pilot, "first")
+        await until(pilot, lambda: state(app) == "Not yet: pear is being loaded")
+        assert app.chat._prompt.text == "first"
+        go_on.set()
+        await until(pilot, lambda: state(app) == "pear answers in this chat now")
+        await pilot.press("enter")
+        await until(pilot, lambda: "tokens/s" in state(app))
+    with History(database) as history:
+        assert of_text(history.chat(1).chosen) == {"model": "pear"}
+
+
+async def test_a_file_is_a_chats_model_in_any_folder(open_chat, put, database, monkeypatch) -> None:
+    file = put("plum.gguf")
+    shelf = Shelf(default=ScriptedModel(), **{str(file): ScriptedModel(*replies("one"))})
+    monkeypatch.chdir(file.parent)
+    app = open_chat(shelf)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: state(app) == "Ready")
+        await say(pilot, "/model plum.gguf")
+        await until(pilot, lambda: state(app) == "plum.gguf answers in this chat now")
+        assert notices(app) == ["plum.gguf: it can take back what it says"]
+        await say(pilot, "first")
+        await until(pilot, lambda: "tokens/s" in state(app))
+    with History(database) as history:
+        assert of_text(history.chat(1).chosen) == {"model": str(file)}
+
+
+async def test_options_that_cannot_be_read_are_said_and_can_be_chosen_anew(open_chat, database) -> None:
+    with History(database) as history:
+        history.new_chat("hello", "Be brief", '{"temperature": 900}')
+    shelf = Shelf(default=ScriptedModel(*replies("one")))
+    app = open_chat(shelf)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: state(app) == "Ready" and len(notices(app)) == 1)
+        assert "temperature is 900.0; it must be from 0 to 100" in notices(app)[0]
+        await say(pilot, "/again")
+        await until(pilot, lambda: state(app) == "No reply")
+        await say(pilot, "/options")
+        await until(pilot, lambda: isinstance(app.screen, ChatForm))
+        assert field(app, "system").text == "Be brief"
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: state(app).startswith("Kept for this chat"))
+        await say(pilot, "/again")
+        await until(pilot, lambda: "tokens/s" in state(app))
+        assert shelf.models["default"].asked[0][0].content == "Be brief"
