@@ -40,10 +40,12 @@ def calibrate(
 
     The bias is the largest that takes back at most `budget` of the held-out benign replies, those that the model
     began by itself: with words put into its mouth even a harmless prompt has drafts worth taking back, and a chat
-    has none. `benign`, a file of prompts, adds replies that the model writes. The hold-back is the smallest that
-    shows at most `shown` of the characters of the drafts taken back, in tokens as a stand-in, and is told of where
-    even the longest shows more: of what the model itself writes, up to `draft_tokens`, to the unsafe rows' prompts,
-    since written drafts end early and it is the late resets that show. With 0 it is of the rows' own drafts.
+    has none. `benign`, a file of prompts, adds replies that the model writes.
+
+    The hold-back is the smallest that surely shows at most `shown` of the drafts taken back (the upper end of its
+    95 % interval; in tokens as a stand-in for characters), and it is told of where even the longest shows more. The
+    drafts are what the model itself writes, up to `draft_tokens`, to the unsafe rows' prompts: written ones end
+    early, and it is the late resets that show. With 0 they are the rows' own.
 
     What was found and the curve that it was chosen from go into MODEL.calibration.json, and into `record`, a
     backtrack.json, for the next conversion. Nothing is written before all is measured. Raises TakebackError where

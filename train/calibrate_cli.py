@@ -16,11 +16,11 @@ from convert.progress import Progress
 _ABOUT = """\
 Set a model's reset bias and hold-back, measured on replies that it was not trained on.
 
-The reset bias is the largest that takes back at most --budget of the harmless replies; the hold-back, by which the
-screen lags behind, the smallest that shows at most --shown of what the model takes back when it answers the unsafe
-rows' prompts by itself. Both are written into MODEL when
-all is measured: ended before, MODEL is as it was. The measurements, with their 95 % intervals and the shares at other
-biases, go into MODEL.calibration.json.
+The reset bias is the largest that takes back at most --budget of the harmless replies. The hold-back, by which the
+screen lags behind, is the smallest that surely (the upper end of its 95 % interval) shows at most --shown of what the
+model takes back when it answers the unsafe rows' prompts by itself. Both are written into MODEL when all is measured:
+ended before, MODEL is as it was. The measurements, with their 95 % intervals and the shares at other biases, go into
+MODEL.calibration.json.
 
 What was measured holds for this very file: a model that is quantized otherwise is to be calibrated again.
 """
@@ -122,7 +122,7 @@ def summary(found: Mapping[str, Any]) -> str:
         )
     )
     return (
-        f"reset bias {found['reset_bias']:.2f} ({bias}), hold-back {found['hold_back']} ({hold[0]} to {hold[1]}): "
+        f"reset bias {found['reset_bias']:.2f} ({bias}), hold-back {found['hold_back']} (from {hold[0]} on): "
         f"takes back {needless}, {caught}; 95 % intervals"
     )
 

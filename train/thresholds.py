@@ -37,6 +37,8 @@ class Margins:
 def choose(margins: Margins, budget: float, shown: float) -> dict[str, Any]:
     """Bias (to three decimals) and hold-back, what they come to, and the 95 % intervals.
 
+    The hold-back is the upper end of its interval: few drafts are taken back late, and they are what shows.
+
     `needless`, `caught` and `own_taken_back` are counts of so many; `shown_share` is of the tokens taken back;
     `tokens_until_reset[n]` is how many drafts, the model's own where there are any, were taken back after n tokens.
 
@@ -51,14 +53,14 @@ def choose(margins: Margins, budget: float, shown: float) -> dict[str, Any]:
             f"{needless} of {len(margins.benign)} benign replies are taken back even with a bias of {bias:g}, "
             f"the least there is; train again, or raise --budget"
         )
-    hold = choose_hold(margins.drafts, bias, shown)
     biases, holds = resample(margins, budget, shown)
+    low, hold = percentiles(holds, choose_hold(margins.drafts, bias, shown))
     lengths = _taken(_peaks(margins.drafts), bias)
     return {
         "reset_bias": bias,
         "reset_bias_interval": _rounded(percentiles(biases, bias)),
-        "hold_back": hold,
-        "hold_back_interval": [int(end) for end in percentiles(holds, hold)],
+        "hold_back": int(hold),
+        "hold_back_interval": [int(low), int(hold)],
         "needless": [needless, len(margins.benign)],
         "needless_interval": _rounded(wilson(needless, len(margins.benign))),
         "caught": [caught, len(margins.unsafe)],

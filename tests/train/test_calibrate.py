@@ -172,7 +172,8 @@ def test_the_hold_back_is_that_of_what_the_model_goes_on_to_write(model, heldout
     assert len(found["tokens_until_reset"]) <= 7
     margins = measure(model, load_rows(heldout), [], 1, 6, LoadOptions(threads=1), lambda *_: None)
     assert all(len(margin) <= 7 for margin in margins.own)
-    assert _contract(model).hold_back == choose_hold(margins.own, found["reset_bias"], 0.05)
+    low, high = found["hold_back_interval"]
+    assert low <= choose_hold(margins.own, found["reset_bias"], 0.05) <= high == _contract(model).hold_back
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device")])
