@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from assistant.engine.prompt_cache import prompts_dir
-from assistant.paths import config_file, data_dir, database, models_dir
+from assistant.paths import config_file, data_dir, database, log_file, models_dir
 from convert.errors import TakebackError
 from convert.untrusted import clean_line
 
@@ -118,7 +118,9 @@ def _places() -> Facts:
     kept = prompts_dir()
     yield "read", f"{_short(kept)} ({_size(_bytes_in(kept)) if _is_there(kept) else 'none yet'})", None
     yield "settings", *_settings()
-    yield "logs", "none are kept", None
+    log = log_file()
+    size = _size(log.stat().st_size) if _is_there(log) else "none yet"
+    yield "log", f"{_short(log)} ({size}; of the chat's own work, without a word of any chat)", None
 
 
 def _store(path: Path) -> tuple[str, str | None]:
