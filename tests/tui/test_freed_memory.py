@@ -70,7 +70,7 @@ def test_how_much_of_a_shown_draft_is_left_in_freed_memory(tmp_path, capsys) -> 
         terminal.until(b"are typed")
         later = count_in_memory(terminal.chat.pid, needles)
         files = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
-        assert files and not any(piece.encode() in path.read_bytes() for path in files)
+        assert files and not any(needle in path.read_bytes() for path in files for needle in needles.values())
     finally:
         terminal.close()
     with capsys.disabled():
