@@ -125,6 +125,29 @@ def test_after_its_own_reset_a_slot_is_as_if_there_had_been_no_draft(kind, batch
     np.testing.assert_allclose(last, context.logits(), atol=OTHER_BATCHES, rtol=0)
 
 
+def test_a_slot_can_go_back_after_another_was_wiped(kind, batch) -> None:
+    """What was put aside and back has lost what a sliding window hides, and the reply's start with it."""
+
+    def wipe(memory, step):
+        if step == 50:
+            memory.forget()
+
+    def reset(memory, step):
+        if step == 60:
+            memory.rewind(len(PROMPTS[0]))
+
+    found = together(batch(2), reading(PROMPTS[0], 64, reset), reading(PROMPTS[1], 70, wipe))[0]
+
+    def begin_anew(memory, step):
+        if step == 60:
+            memory.forget()
+            for _ in memory.read(PROMPTS[0]):
+                pass
+
+    wanted = reading(PROMPTS[0], 64, begin_anew)(kind())
+    np.testing.assert_allclose(found, wanted, atol=OTHER_BATCHES, rtol=0)
+
+
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory):
     return write_dense_model(tmp_path_factory.mktemp("batch") / "tiny.gguf")
