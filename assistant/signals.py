@@ -5,13 +5,12 @@ number. A signal that was ignored when the program began stays so, as under nohu
 """
 
 import signal
-import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
-_NUMBERS = [
-    number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))
-]  # Windows has no SIGHUP
+# Windows has no SIGHUP.
+_NUMBERS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 
 
 def on_signals(end: Callable[[int], None]) -> None:
@@ -23,7 +22,7 @@ def on_signals(end: Callable[[int], None]) -> None:
     def handle(number: int, _frame: FrameType | None) -> None:
         end(128 + number)
 
-    if threading.current_thread() is threading.main_thread():
+    with suppress(ValueError):  # so another thread is told
         for number in _NUMBERS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, handle)
