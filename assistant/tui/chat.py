@@ -25,6 +25,7 @@ from assistant.tui.chats import ChatsScreen, Opening
 from assistant.tui.configuring import ConfiguringScreen
 from assistant.tui.keys import bind
 from assistant.tui.log_page import LogPage
+from assistant.tui.markdown import warm_up
 from assistant.tui.replying import MESSAGES_A_PAGE
 from assistant.tui.widgets.ask import AskLine
 from assistant.tui.widgets.choose import Choose
@@ -112,6 +113,7 @@ class ChatScreen(ConfiguringScreen):
         await self._take_up()
         self._model.start(history)
         await self._bring_unsent(carry=True)
+        await asyncio.to_thread(warm_up)
 
     def _open(self) -> tuple[History, int | None, list[Entry]]:
         """Open the store, and read the end of the chat to show, if there is one. Not for the screen's thread.

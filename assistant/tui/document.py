@@ -38,6 +38,21 @@ class Block:
     """How many lines it takes, by width."""
 
     @property
+    def look(self) -> tuple[object, ...]:
+        """All that says how it is drawn; the same for blocks that look the same."""
+        text = self.content
+        return (
+            text.plain,
+            tuple(text.spans),
+            self.first,
+            self.rest,
+            self.gap,
+            self.wrap,
+            self.prefix_style,
+            self.said,
+        )
+
+    @property
     def lines(self) -> int:
         """How many lines it has before wrapping, the gap included."""
         return self.content.plain.count("\n") + 1 + self.gap
@@ -45,6 +60,21 @@ class Block:
     def rules(self) -> RulesMap:
         """The style rules that wrap its text."""
         return {"text_wrap": "wrap" if self.wrap else "nowrap", "text_overflow": "fold"}
+
+
+def drawn_before(blocks: Sequence[Block], before: Sequence[Block]) -> list[Block]:
+    """The blocks; for each that looks like one of those `before`, that one, which need not be drawn again."""
+    known: dict[tuple[object, ...], list[Block]] = {}
+    for block in reversed(before):
+        known.setdefault(block.look, []).append(block)
+    result = []
+    for block in blocks:
+        if same := known.get(block.look):
+            same[-1].line = block.line
+            result.append(same.pop())
+        else:
+            result.append(block)
+    return result
 
 
 class Document(Visual):

@@ -15,7 +15,7 @@ from markdown_it.token import Token
 from textual.content import Content
 from textual.style import Style
 
-from assistant.tui.document import Block, Document
+from assistant.tui.document import Block, Document, drawn_before
 from assistant.tui.links import BARE
 from convert.untrusted import clean, clean_line
 
@@ -26,6 +26,10 @@ ADDRESS = "address"
 
 TAB = 4
 """Columns. Tabs become spaces here: Textual measures styled text with tabs other than it draws it."""
+
+LONG = 2_000
+"""Characters from which on code is not coloured while its reply is being written."""
+LINES_A_PIECE = 40
 
 _STYLES = {"strong": "bold", "em": "italic", "s": "strike", "link": "underline"}
 _CODE = "$text-accent"
@@ -43,6 +47,7 @@ class GrowingMarkdown:
 
     def __init__(self) -> None:
         self._finished: list[Block] = []
+        self._last: list[Block] = []
         self._tail = ""
 
     def append(self, text: str) -> None:
@@ -51,14 +56,17 @@ class GrowingMarkdown:
 
     def document(self) -> Document:
         """Lay out the text so far."""
-        blocks = list(_blocks(self._tail, growing=True, began=bool(self._finished)))
+        blocks = drawn_before(list(_blocks(self._tail, growing=True, began=bool(self._finished))), self._last)
         last_line = blocks[-1].line if blocks else 0
         if last_line > 0:
             lines = self._tail.split("\n")
             finished = "\n".join(lines[:last_line])
-            self._finished += list(_blocks(finished, began=bool(self._finished)))
+            # What is long gets its colours when the reply is over, beside the screen's thread.
+            whole = _blocks(finished, growing=len(finished) > LONG, began=bool(self._finished))
+            self._finished += drawn_before(list(whole), blocks)
             self._tail = "\n".join(lines[last_line:])
             blocks = [block for block in blocks if block.line == last_line]
+        self._last = blocks
         return Document([*self._finished, *blocks])
 
 
@@ -107,7 +115,8 @@ def _blocks(text: str, *, growing: bool = False, began: bool = False) -> Iterato
             walk.line = token.map[0]
         if token.type == "table_open":
             end = next(i for i in range(position, len(tokens)) if tokens[i].type == "table_close")
-            yield walk.block(_table(tokens[position:end]), wrap=False)
+            for row in _table(tokens[position:end]):
+                yield walk.block(row, tight=True, wrap=False)
             position = end
         elif not _nest(token, walk):
             yield from _leaf(tokens, position, walk)
@@ -148,20 +157,29 @@ def _leaf(tokens: list[Token], position: int, walk: _Walk) -> Iterator[Block]:
             content = content.stylize_before(_HEADING)
         yield walk.block(content, tight=opened.hidden)
     elif token.type in ("fence", "code_block"):
-        yield _code(token, walk)
+        yield from _code(token, walk)
     elif token.type == "hr":
         yield walk.block(Content("─" * 12).stylize(_MARK))
 
 
-def _code(token: Token, walk: _Walk) -> Block:
+def _code(token: Token, walk: _Walk) -> Iterator[Block]:
+    """A block of code, in pieces: what has come need not be laid out again for each line that follows."""
     text = _fit(token.content.rstrip("\n"))
     language = token.info.split()[0] if token.info.split() else ""
     content = Content(text).stylize(_CODE) if walk.growing or not language else _highlighted(text, language)
+    lines = content.split("\n", allow_blank=True)
     bar = _Prefix("▎ ", "▎ ", used=True)
     walk.prefixes.append(bar)
-    block = walk.block(content, wrap=False)
+    for place in range(0, max(1, len(lines)), LINES_A_PIECE):
+        yield walk.block(
+            Content("\n").join(lines[place : place + LINES_A_PIECE]), tight=place > 0, wrap=False
+        )
     walk.prefixes.pop()
-    return block
+
+
+def warm_up() -> None:
+    """Load what colours code. Not for the screen's thread."""
+    _highlighted("x = 1", "python")
 
 
 def _highlighted(text: str, language: str) -> Content:
@@ -220,8 +238,8 @@ def _with_bare_addresses(content: Content) -> Content:
     return content
 
 
-def _table(tokens: list[Token]) -> Content:
-    """A table with its columns padded to their widest cell, all but the last, and a line under the head."""
+def _table(tokens: list[Token]) -> list[Content]:
+    """A table's rows, with columns padded to their widest cell, all but the last, and a line under the head."""
     rows: list[list[Content]] = []
     for token in tokens:
         if token.type == "tr_open":
@@ -234,4 +252,4 @@ def _table(tokens: list[Token]) -> Content:
         padded = [cell.pad_right(width - cell.cell_length) for cell, width in zip(row, widths, strict=True)]
         lines.append(Content("  ").join([*padded[:-1], row[-1]]))
     rule = Content("  ".join("─" * width for width in widths)).stylize(_MARK)
-    return Content("\n").join([lines[0].stylize_before("bold"), rule, *lines[1:]])
+    return [lines[0].stylize_before("bold"), rule, *lines[1:]]

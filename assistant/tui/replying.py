@@ -187,6 +187,7 @@ class ReplyingScreen(Screen[None]):
             shown_resets=live.shown_resets,
             entry=live.entry,
             place=live.place,
+            drawn=live.drawn,
         )
         if self._request is not request or self._transcript.live is not live:
             return  # the user left this chat meanwhile

@@ -14,7 +14,7 @@ from textual.visual import Visual
 from textual.widgets import Static
 
 from assistant.conversation.records import Entry
-from assistant.tui.document import Block, Document
+from assistant.tui.document import Block, Document, drawn_before
 from assistant.tui.keys import bind
 from assistant.tui.markdown import ADDRESS, TAB, GrowingMarkdown, render
 from convert.untrusted import clean, clean_line
@@ -121,9 +121,10 @@ class MessageView(Static, can_focus=True):
         shown_resets: int,
         entry: int | None = None,
         place: tuple[int, int] = ONLY,
+        drawn: Sequence[Block] = (),
     ) -> MessageView:
-        """A reply that is over, for whatever reason."""
-        body = render(text)
+        """A reply that is over, for whatever reason; what looks like `drawn` blocks need not be drawn again."""
+        body = Document(drawn_before(render(text).blocks, drawn))
         if reason == "reset_limit":
             body = Document([Block(Content(no_answer(resets)))])
         remark = REMARKS.get(reason, "")
@@ -216,6 +217,11 @@ class LiveReply(Static):
     def said(self) -> str:
         """The text so far."""
         return "".join(self._said)
+
+    @property
+    def drawn(self) -> Sequence[Block]:
+        """The blocks of its text."""
+        return self._text.document().blocks
 
     def append(self, text: str) -> None:
         """Take more text; it is not seen before `redraw`."""
