@@ -15,7 +15,8 @@ from convert.added_tokens import Added, added_tokens
 from convert.check import Check, passed_if
 from convert.checkpoint import Checkpoint, Json, StoredTensor, read_json
 from convert.errors import TakebackError
-from convert.gguf_header import GGUFHeader, MetadataValue
+from convert.folder_vocabulary import chat_template
+from convert.gguf_header import GGUFHeader
 from convert.transform import UNCHANGED, Transform
 from convert.untrusted import clean_line
 from convert.verify_weights import Pair, difference, is_embedding, is_readable
@@ -121,11 +122,12 @@ def check_vocabulary_by_token(header: GGUFHeader, folder: Path, base: Path, toke
             _optional(folder / "tokenizer_config.json"),
         )
         entries = added_tokens(tokenizer, settings)
+        template = chat_template(folder, base)
     except TakebackError as error:
         return Check("vocabulary", "fail", str(error))
     wanted = _vocab(tokenizer) | {entry.id: entry.text for entry in entries}
     wrong = _different(header, wanted, entries, token)
-    if wrong is None and not _same_template(header, folder, settings, base):
+    if wrong is None and any(header.metadata.get(key) != value.data for key, value in template.items()):
         wrong = "the chat template is not the source's"
     detail = wrong or f"{len(wanted):,} tokens and the chat template are the source's"
     return passed_if("vocabulary", good=wrong is None, detail=detail)
@@ -163,13 +165,3 @@ def _vocab(tokenizer: Mapping[str, Json]) -> dict[int, str]:
         return {i: text for text, i in vocab.items() if type(i) is int and i >= 0}
     listed = vocab if isinstance(vocab, list) else []
     return {i: str(entry[0]) for i, entry in enumerate(listed) if isinstance(entry, list) and entry}
-
-
-def _same_template(header: GGUFHeader, folder: Path, settings: Mapping[str, Json], base: Path) -> bool:
-    found: MetadataValue = header.metadata.get("tokenizer.chat_template")
-    for place in (folder, base):
-        path = place / "chat_template.jinja"
-        if path.is_file():
-            return bool(found == path.read_bytes().decode(errors="replace"))
-    given = settings.get("chat_template")
-    return found == given if isinstance(given, str) else True

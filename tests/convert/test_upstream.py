@@ -11,13 +11,15 @@ from convert.adapter import open_adapter
 from convert.checkpoint import open_checkpoint
 from convert.convert import convert
 from convert.errors import TakebackError
-from convert.gguf_header import read_header
+from convert.gguf_header import TypedValue, ValueType, read_header
 from convert.merged_checkpoint import merged_tensors, write_safetensors
 from convert.upstream import convert_upstream
 from convert.upstream_folder import write_folder
 from convert.upstream_vocabulary import mended
+from convert.verify import verify
 from tests.convert.small_model import write_adapter, write_checkpoint, write_record
 from tests.convert.test_convert import values
+from tests.convert.test_verify import failed, overwrite, rewritten, tensor, with_last
 
 
 @pytest.fixture
@@ -173,3 +175,41 @@ def test_what_was_lost_of_the_vocabulary_is_put_back(tmp_path, checkpoint):
         write_checkpoint(tmp_path / "short", reset=False, rows=300)
         convert(tmp_path / "short", tmp_path / "short.gguf", type="f32")
         mended(read_header(tmp_path / "short.gguf"), checkpoint, None, 300)
+
+
+def test_a_file_of_an_unknown_architecture_is_proven_by_names(tmp_path, unknown, converted):
+    found = {check.name: check.verdict for check in verify(converted, unknown)}
+    assert {name for name, verdict in found.items() if verdict != "pass"} == {"settings"}
+    assert {"weights", "q and k row order", "vocabulary", "tokenizer", "source hash", "reset row"} <= set(
+        found
+    )
+
+
+def test_faults_of_such_a_file_are_caught_by_name(tmp_path, unknown, converted):
+    def copy():
+        return shutil.copy(converted, tmp_path / "bad.gguf")
+
+    info, raw = tensor(converted, "token_embd.weight"), converted.read_bytes()
+    width = info.nbytes // info.shape[0]
+    rows = raw[info.offset : info.offset + 2 * width]
+    overwrite(bad := copy(), info.offset, rows[width:] + rows[:width])
+    assert list(failed(bad, unknown)) == ["weights"]
+    with_last(copy(), "tokenizer.ggml.token_type", 1, 1)
+    assert "<|im_start|> is of type 1, and was added" in failed(bad, unknown)["vocabulary"]
+    text = (10).to_bytes(8, "little") + b"<|im_end|>"
+    overwrite(copy(), raw.index(text) + 8, b"<|im_END|>")
+    assert "the token 2 is '<|im_END|>'" in failed(bad, unknown)["vocabulary"]
+    overwrite(copy(), raw.index(b"m.content"), b"m.Content")
+    assert failed(bad, unknown)["vocabulary"] == "the chat template is not the source's"
+    norm = tensor(converted, "blk.0.attn_norm.weight")
+    overwrite(copy(), norm.offset, np.float32(9).tobytes())
+    skipped = {check.name: check.detail for check in verify(bad, unknown) if check.verdict == "skipped"}
+    assert "model.layers.0.input_layernorm.weight, are changed as only" in skipped["changed weights"]
+
+
+def test_a_file_without_its_embedding_or_vocabulary_fails_by_name(tmp_path, unknown, converted):
+    bad = rewritten(converted, tmp_path / "bad.gguf", {}, without="token_embd.weight")
+    assert failed(bad, unknown)["tensors"] == "missing: model.embed_tokens.weight"
+    types = TypedValue(ValueType.ARRAY, (1, 1, 1), ValueType.INT32)
+    bad = rewritten(converted, tmp_path / "bad.gguf", {"tokenizer.ggml.token_type": types})
+    assert "no lists of one length" in failed(bad, unknown)["vocabulary"]
