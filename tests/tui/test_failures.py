@@ -6,6 +6,7 @@ from collections import deque
 
 import pytest
 
+from assistant.conversation import recording
 from assistant.conversation.history import History
 from assistant.conversation.reports import Problem
 from assistant.engine import session as session_module
@@ -154,6 +155,48 @@ async def test_a_store_that_cannot_be_opened_is_one_line_on_the_screen(start, da
         await pilot.press("a", "enter")
         await pilot.pause(0.05)
         assert app.screen.query_one(Prompt).text == "a"
+
+
+async def test_a_disk_that_is_full_while_a_reply_is_written_is_told_once_and_the_reply_goes_on(
+    start, database, monkeypatch
+) -> None:
+    monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.0)
+    full, go_on = threading.Event(), threading.Event()
+    script = [text("The first half, "), full, text("more, "), text("and the rest."), go_on]
+    app = start(ScriptedModel([*script, done("The first half, more, and the rest.")]))
+    async with app.run_test(size=(100, 30)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready")
+        await pilot.press("a", "enter")
+        await until(pilot, lambda: "The first half" in frames.screen())
+        with monkeypatch.context() as disk:
+            disk.setattr(History, "grow", fail)
+            full.set()
+            await until(pilot, lambda: "and the rest." in frames.screen())
+            await until(pilot, lambda: "This reply is not stored: the disk [is] broken" in frames.screen())
+        go_on.set()
+        await until(pilot, lambda: "tokens/s" in state(app))
+        assert frames.screen().count("not stored") == 1
+    assert app.chat.end()
+    assert stored(database)[-1] == ("assistant", "The first half, more, and the rest.", "stop"), (
+        "there is room again"
+    )
+
+
+async def test_a_message_that_cannot_be_stored_stays_in_the_prompt(start, database, monkeypatch) -> None:
+    app = start(ScriptedModel([text("Answer."), done("Answer.")]))
+    async with app.run_test(size=(100, 30)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready")
+        with monkeypatch.context() as disk:
+            disk.setattr(History, "new_chat", fail)
+            await say(pilot, "precious words")
+            await until(pilot, lambda: "the disk [is] broken" in state(app))
+            assert app.screen.query_one(Prompt).text == "precious words"
+        await pilot.press("enter")
+        await until(pilot, lambda: "Answer." in frames.screen())
+    assert app.chat.end()
+    assert [row[1] for row in stored(database)] == ["precious words", "Answer."]
 
 
 async def test_a_last_chat_that_cannot_be_read_is_one_line_on_the_screen(
