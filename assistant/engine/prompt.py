@@ -71,7 +71,8 @@ class PromptTemplate:
         """Whether a word is read as text even where control tokens would be read as such."""
         vocabulary = self._vocabulary
         ids = vocabulary.tokenize(word, special=True)
-        return not any(map(vocabulary.is_control, ids)) and not any(m in word for m in vocabulary.markers)
+        special = any(token in vocabulary.unseen or vocabulary.is_control(token) for token in ids)
+        return not special and not any(marker in word for marker in vocabulary.markers)
 
     def ids(self, messages: Sequence[Message]) -> list[int]:
         """The conversation's ids, up to the start of the next reply.
