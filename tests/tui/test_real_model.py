@@ -93,6 +93,30 @@ async def test_a_cut_reply_is_continued_and_the_prompt_shown(start, database) ->
     assert reply.versions == 1
 
 
+@pytest.mark.slow
+async def test_a_reply_that_fills_the_context_ends_in_order_and_the_chat_goes_on(start, database) -> None:
+    def load(progress):
+        from assistant.engine.session import Session
+
+        return Session.open(base_model(), LoadOptions(ctx=96, threads=1), progress)
+
+    app = start(load, options=GenerateOptions(seed=1, temperature=0))
+    async with app.run_test(size=(100, 30)) as pilot:
+        frames = Frames(app)
+        await until(pilot, lambda: state(app) == "Ready")
+        for turn in (1, 2, 3):
+            app.screen.query_one("Prompt").text = f"Tell me a long story about the sea, number {turn}."
+            await pilot.press("enter")
+            await until(pilot, lambda turn=turn: len(app.screen.query(MessageView)) == 2 * turn)
+        assert "The context is full" in frames.screen()
+        assert any("no longer sees" in str(notice.render()) for notice in app.chat.query(".notice"))
+    assert app.chat.end()
+    with History(database) as history:
+        replies = [entry for entry in history.entries(1) if entry.role == "assistant"]
+    assert [bool(reply.text) for reply in replies] == [True] * 3
+    assert {reply.reason for reply in replies} <= {"context_full", "stop"}
+
+
 @pytest.fixture(autouse=True)
 def base_is_installed() -> None:
     assert base_model().is_file()
