@@ -191,7 +191,7 @@ async def test_a_message_that_cannot_be_stored_stays_in_the_prompt(start, databa
         with monkeypatch.context() as disk:
             disk.setattr(History, "new_chat", fail)
             await say(pilot, "precious words")
-            await until(pilot, lambda: "the disk [is] broken" in state(app))
+            await until(pilot, lambda: "Not sent: the disk [is] broken" in frames.screen())
             assert app.screen.query_one(Prompt).text == "precious words"
         await pilot.press("enter")
         await until(pilot, lambda: "Answer." in frames.screen())
