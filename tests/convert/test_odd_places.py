@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 
 from assistant.cli import main
-from convert.checkpoint import open_checkpoint
 from convert.convert import convert
 from convert.errors import TakebackError
-from convert.export import write_gguf
 from convert.gguf_header import TypedValue, ValueType, read_header
-from convert.merge import OutputTensor
 from convert.verify import verify
 from convert.whole_file import write_text
+from tests.convert.rewritten import rewritten
 from tests.convert.small_model import (
     HIDDEN,
     llama_tensors,
@@ -90,20 +88,6 @@ def test_rows_of_the_embedding_alone_are_the_head_s_only_where_the_two_are_tied(
         assert np.array_equal(made["output.weight"], tensors["lm_head.weight"])
 
 
-def rewritten(source, out, changes, *, without=()):
-    """A GGUF file again, with other keys; None leaves one out."""
-    header = read_header(source)
-    metadata = {key: value for key, value in (header.typed | changes).items() if value is not None}
-    with open_checkpoint(source) as opened:
-        tensors = [
-            OutputTensor(name, tensor.shape, tensor.ggml_type, tensor)
-            for name, tensor in opened.tensors.items()
-            if name not in without
-        ]
-        write_gguf(out, metadata, tensors, lambda *_: None, lambda *_: None)
-    return out
-
-
 @pytest.mark.parametrize(
     ("changes", "check", "why"),
     [
@@ -152,10 +136,14 @@ def test_no_key_of_a_file_can_end_the_proof_in_a_traceback(tmp_path, converted, 
         TypedValue(ValueType.ARRAY, ("a", "b"), ValueType.STRING),
         TypedValue(ValueType.ARRAY, (1, 2), ValueType.INT32),
     ]
+    unknown = tmp_path / "unknown"
+    shutil.copytree(checkpoint, unknown)
+    config = json.loads((unknown / "config.json").read_text()) | {"architectures": ["OtherForCausalLM"]}
+    (unknown / "config.json").write_text(json.dumps(config))
     keys = list(read_header(converted).typed)
     assert len(keys) > 30
     for key in keys:
         for value in odd:
             file = rewritten(converted, tmp_path / "odd.gguf", {key: value})
-            for against in (checkpoint, converted, None):
+            for against in (checkpoint, unknown, converted, None):
                 assert verify(file, against), (key, value)

@@ -17,9 +17,10 @@ from convert.upstream import convert_upstream
 from convert.upstream_folder import write_folder
 from convert.upstream_vocabulary import mended
 from convert.verify import verify
+from tests.convert.rewritten import rewritten
 from tests.convert.small_model import write_adapter, write_checkpoint, write_record
 from tests.convert.test_convert import values
-from tests.convert.test_verify import failed, overwrite, rewritten, tensor, with_last
+from tests.convert.test_verify import failed, overwrite, tensor, with_last
 
 
 @pytest.fixture
@@ -208,7 +209,7 @@ def test_faults_of_such_a_file_are_caught_by_name(tmp_path, unknown, converted):
 
 
 def test_a_file_without_its_embedding_or_vocabulary_fails_by_name(tmp_path, unknown, converted):
-    bad = rewritten(converted, tmp_path / "bad.gguf", {}, without="token_embd.weight")
+    bad = rewritten(converted, tmp_path / "bad.gguf", {}, without=("token_embd.weight",))
     assert failed(bad, unknown)["tensors"] == "missing: model.embed_tokens.weight"
     types = TypedValue(ValueType.ARRAY, (1, 1, 1), ValueType.INT32)
     bad = rewritten(converted, tmp_path / "bad.gguf", {"tokenizer.ggml.token_type": types})

@@ -5,14 +5,12 @@ import shutil
 import numpy as np
 import pytest
 
-from convert.checkpoint import open_checkpoint
 from convert.convert import convert
-from convert.export import patch, write_gguf
+from convert.export import patch
 from convert.gguf_header import TypedValue, ValueType, read_header
-from convert.plan import plan
-from convert.progress import silent
 from convert.reset_token import END_KEYS
 from convert.verify import verify
+from tests.convert.rewritten import rewritten
 from tests.convert.small_model import write_checkpoint
 from tests.convert.test_convert import in_llama_order
 
@@ -40,14 +38,6 @@ def with_last(file, key, token_id, value):
     """Set one entry of an array of int32 in place."""
     header = read_header(file)
     overwrite(file, header.places[key] + 8 + 4 * token_id, np.int32(value).tobytes())
-
-
-def rewritten(file, out, keys, without=None):
-    """The file with other keys, and perhaps without a tensor."""
-    with open_checkpoint(file) as opened:
-        tensors = [tensor for tensor in plan(opened, None).tensors if tensor.name != without]
-        write_gguf(out, dict(opened.header.typed) | keys, tensors, lambda *seen: None, silent)
-    return out
 
 
 def test_a_sound_file_passes(copy, checkpoint):
@@ -108,7 +98,7 @@ def test_reset_in_any_key_that_ends(tmp_path, converted, key):
 
 
 def test_a_missing_tensor(tmp_path, converted, checkpoint):
-    bad = rewritten(converted, tmp_path / "bad.gguf", {}, without="blk.1.ffn_up.weight")
+    bad = rewritten(converted, tmp_path / "bad.gguf", {}, without=("blk.1.ffn_up.weight",))
     assert failed(bad, checkpoint)["tensors"].startswith("missing: blk.1.ffn_up.weight")
 
 
