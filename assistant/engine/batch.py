@@ -149,6 +149,7 @@ class Batch:
         self._choosing: set[Slot] = set()  # they have logits
         self._paces: dict[int, Pace] = {}  # by the number of single tokens in a batch
         self._threads: dict[int, int] = {}
+        self._singles = 0  # in the last batch that had nothing else
         self._threads_now = context.threads
         self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
         self._thread.start()
@@ -241,11 +242,18 @@ class Batch:
         started = time.perf_counter()
         self.context.decode_batch(rows)
         if singles:
-            pace = self._paces.setdefault(singles, Pace(self.context.threads))
-            threads = pace.observe(time.perf_counter() - started)
-            self._threads[singles] = threads or self._threads_now
+            self._observe(singles, time.perf_counter() - started)
         # Asked for here, and not by the slots: the first call puts the rows into order.
         return [(index, self.context.logits(index)) for index in last]
+
+    def _observe(self, singles: int, seconds: float) -> None:
+        """Choose the threads for the next batch of so many single tokens by the time that this one took."""
+        if singles not in self._paces:
+            self._paces[singles] = Pace(self.context.threads)
+        if singles != self._singles:
+            self._singles = singles
+            self._paces[singles].begin()
+        self._threads[singles] = self._paces[singles].observe(seconds) or self._threads_now
 
     def _set_threads(self, threads: int) -> None:
         if threads != self._threads_now:

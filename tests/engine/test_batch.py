@@ -361,3 +361,20 @@ def test_a_real_models_replies_at_once_are_those_one_by_one(base_model) -> None:
         assert [done.text for done in found] == [
             list(single.generate([Message("user", words)], greedy))[-1].text for words in WORDS
         ]
+
+
+def test_a_slow_batch_is_tried_with_fewer_threads(dense, monkeypatch) -> None:
+    context = Context(Model(dense), n_ctx=256, threads=2, chunk=CHUNK, sequences=2)
+    batch = Batch(context, 2)
+    threads, decode = [2], context.decode_batch
+    monkeypatch.setattr(context, "set_threads", lambda *numbers: threads.append(numbers))
+
+    def slow(rows):
+        time.sleep(0.02 if threads[-1] == 2 or threads[-1] == (2, 2) else 0)
+        decode(rows)
+
+    monkeypatch.setattr(context, "decode_batch", slow)
+    together(batch, reading([5], 40), reading([6], 40))
+    assert threads[1] == (1, 1)
+    for slot in batch.slots:
+        slot.free()
