@@ -27,6 +27,7 @@ class Fetching:
         self._ended = ended
         self.runs = False
         self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
         self._step = (0, 0)
         self._since = (0.0, 0)
         self.what = ""
@@ -43,6 +44,24 @@ class Fetching:
         self.what, self.model, self.problem = clean_line(file or source), None, ""
         self._step, self._since = (0, 0), (0.0, 0)
         self._stop = stop = threading.Event()
+        before = self._thread
+        self.runs = True
+        self._thread = threading.Thread(
+            target=self._work, args=(source, file, stop, before), name="fetching", daemon=True
+        )
+        self._thread.start()
+        return True
+
+    def stop(self) -> None:
+        """Fetch no more; what is here is kept. The thread ends when the network lets it; nobody waits for that."""
+        self._stop.set()
+        self.runs = False
+        self.problem = "Stopped. What was fetched is kept: the same again goes on with it"
+
+    def _work(
+        self, source: str, file: str | None, stop: threading.Event, before: threading.Thread | None
+    ) -> None:
+        from assistant.models.pull import pull  # noqa: PLC0415 (what the first paint need not wait for)
 
         def tell(what: str, done: int, total: int) -> None:
             if stop.is_set():
@@ -51,28 +70,22 @@ class Fetching:
                 self._since = (time.monotonic(), done)
             self._step = (done, total)
 
-        def work() -> None:
-            from assistant.models.pull import pull  # noqa: PLC0415 (what the first paint need not wait for)
-
-            try:
-                self.model = pull(source, file, progress=tell).model
-            except Stopped:
-                self.problem = "Stopped. What was fetched is kept: the same again goes on with it"
-            except TakebackError as error:
-                self.problem = str(error)
-            except Exception as error:
-                self.problem = f"{type(error).__name__}: {error}"
-            self.runs = False
+        model, problem = None, ""
+        try:
+            if before is not None:
+                before.join()  # it was stopped, and has what it fetched locked until it ends
+            if not stop.is_set():
+                model = pull(source, file, progress=tell).model
+        except Stopped:
+            return
+        except TakebackError as error:
+            problem = str(error)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+        if not stop.is_set():
+            self.model, self.problem, self.runs = model, problem, False
             with suppress(RuntimeError):  # the program is ending
                 self._ended()
-
-        self.runs = True
-        threading.Thread(target=work, name="fetching", daemon=True).start()
-        return True
-
-    def stop(self) -> None:
-        """Fetch no more; what is here is kept."""
-        self._stop.set()
 
     @property
     def part(self) -> float:
@@ -83,8 +96,6 @@ class Fetching:
     def line(self) -> str:
         """How far it is, in words."""
         done, total = self._step
-        if self._stop.is_set():
-            return "Stopping"
         if not total:
             return f"Asking the hub for {self.what}"
         if done >= total:
