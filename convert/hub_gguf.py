@@ -88,6 +88,7 @@ def bring_gguf(found: Found, folder: Path, progress: Progress | None = None) -> 
                 raise TakebackError(f"{hub.repo}: {clean_line(stated.name)} in the cache is gone")
             have = part.stat().st_size if part.exists() else 0
             require_room(hub, folder, stated.nbytes - have, "TAKEBACK_HOME")
+            report("fetching", have, stated.nbytes)  # before the first byte comes, which may take a while
             url = hf_hub_url(hub.repo, stated.name, revision=commit)
             fetch(url, hub.repo, stated, part, whole, lambda done: report("fetching", done, stated.nbytes))
         elif file_digest(whole, stated.digest) != stated.digest:
