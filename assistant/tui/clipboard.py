@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 
-SECONDS = 3.0
+SECONDS = 2.0
 """How long a tool may take; it is local, and only hands the text over."""
 
 _WAYLAND = ("wl-copy",)

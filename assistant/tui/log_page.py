@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from assistant.tui import logbook
+from assistant.tui.document import Block, Document
 from convert.untrusted import clean_line
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -70,9 +71,10 @@ class LogPage(ModalScreen[None]):
         self._count = logbook.count()
         least, words = LEVELS[self._level]
         self.query_one("#heading", Static).update(Content(f"Log: {words}").stylize("bold $text-primary"))
-        found = [Content(line).stylize(_STYLES.get(level, "")) for level, line in logbook.lines(least)]
-        nothing = Content("Nothing of this kind was noted down").stylize("$foreground-muted")
-        self.query_one(".page", Static).update(Content("\n").join(found) if found else nothing)
+        found = logbook.lines(least) or [(logging.DEBUG, "Nothing of this kind was noted down")]
+        # A block for each: one long text would be measured anew as a whole.
+        lines = [Block(Content(line).stylize(_STYLES.get(level, ""))) for level, line in found]
+        self.query_one(".page", Static).update(Document(lines))
         if at_end:
             self.call_after_refresh(scroll.scroll_end, animate=False)
 
