@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -20,7 +21,7 @@ from assistant.conversation.model_thread import Loader
 from assistant.conversation.records import Entry
 from assistant.engine.options import GenerateOptions
 from assistant.settings import SETTINGS
-from assistant.tui import pages, themes
+from assistant.tui import garbage, pages, themes
 from assistant.tui.chats import ChatsScreen, Opening
 from assistant.tui.configuring import ConfiguringScreen
 from assistant.tui.keys import bind
@@ -38,6 +39,8 @@ from assistant.tui.widgets.transcript import Transcript
 from convert.errors import TakebackError
 
 SECONDS_BETWEEN_COUNTS = 0.25
+SECONDS_OF_QUIET = 2.0
+"""After a reply, before the screen may be held up."""
 SECONDS_BETWEEN_LOOKS = 1.0
 """At replies that another program writes, if there are any here."""
 SECONDS_TO_END = 5.0
@@ -73,6 +76,7 @@ class ChatScreen(ConfiguringScreen):
         """
         super().__init__(load, database, model_name, options, system)
         self._begin_new = begin_new
+        self._busy_at = 0.0
 
     # Start and end
 
@@ -98,6 +102,9 @@ class ChatScreen(ConfiguringScreen):
     def _look_around(self) -> None:
         self._show_progress()
         self._show_way_down()
+        if self._request is not None:
+            self._busy_at = time.monotonic()
+        garbage.put_off(while_busy=time.monotonic() - self._busy_at < SECONDS_OF_QUIET)
 
     @work
     async def _start(self) -> None:
@@ -136,6 +143,7 @@ class ChatScreen(ConfiguringScreen):
 
     def end(self) -> bool:
         """Stop the model and close the store; whether the model's thread has ended."""
+        garbage.put_off(while_busy=False)
         ended = self._model.close(SECONDS_TO_END)
         if self._history is not None:
             with suppress(TakebackError):

@@ -13,6 +13,9 @@ from assistant.tui.replying import MESSAGES_A_PAGE, ReplyingScreen
 from assistant.tui.widgets.message import MessageView, Notice
 from convert.errors import TakebackError
 
+MESSAGES_MORE = 20
+"""That come as the reader scrolls: a few screens full, and not so many that the screen stands still for them."""
+
 BELOW = "↓ More below"
 WRITTEN_BELOW = "↓ The reply goes on below"
 
@@ -65,7 +68,7 @@ class PagingScreen(ReplyingScreen):
         if self._history is None or chat is None or before is None:
             return
         try:
-            older = await asyncio.to_thread(self._history.entries, chat, before=before, limit=MESSAGES_A_PAGE)
+            older = await asyncio.to_thread(self._history.entries, chat, before=before, limit=MESSAGES_MORE)
         except TakebackError as error:
             await self._transcript.add(Notice(str(error)))
             self._show_state("Older messages cannot be read", "$text-error")  # the notice may be out of view
@@ -87,9 +90,9 @@ class PagingScreen(ReplyingScreen):
         except TakebackError as error:
             self._show_problem(error)
             return
-        views = await self._views(newer[:MESSAGES_A_PAGE])
+        views = await self._views(newer[:MESSAGES_MORE])
         if (chat, last) == (self._chat, self._transcript.newest):
-            await self._transcript.extend(views, more_below=len(newer) > MESSAGES_A_PAGE)
+            await self._transcript.extend(views, more_below=len(newer) > MESSAGES_MORE)
 
     # What others write
 

@@ -1,11 +1,13 @@
 """A long chat is on the screen in part: down again, to the end, from a hit; and what the reader is told of it."""
 
+import gc
 import re
 import threading
 
 import pytest
 
 from assistant.conversation.history import History
+from assistant.tui import chat, garbage
 from assistant.tui.paging import BELOW, WRITTEN_BELOW
 from assistant.tui.widgets.message import MessageView
 from assistant.tui.widgets.transcript import MOST_MOUNTED, Transcript
@@ -246,3 +248,15 @@ async def test_the_screen_goes_on_while_a_long_message_is_measured(start, databa
     assert app.chat.end()
     with History(database) as history:
         assert [entry.role for entry in history.entries(1)] == ["user", "assistant"]
+
+
+async def test_garbage_of_all_that_lives_waits_until_a_reply_is_over(start, monkeypatch) -> None:
+    monkeypatch.setattr(chat, "SECONDS_OF_QUIET", 0.5)
+    more = threading.Event()
+    app = start(ScriptedModel([text("Words"), more, done("Words")]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: state(app) == "Ready")
+        await say(pilot, "a question")
+        await until(pilot, lambda: gc.get_threshold()[2] == garbage.NEVER)
+        more.set()
+        await until(pilot, lambda: gc.get_threshold() == garbage.USUAL)
