@@ -8,8 +8,8 @@ from statistics import median
 _WINDOW = 8
 _SLOW = 1.4
 """So many times the usual time is a slow token; three of four are no chance."""
-_STANDSTILL = 12
-"""So many times the usual time, and one token is enough to try another number."""
+_STANDSTILL, _STANDSTILL_TRIAL = 12, 3
+"""So many times the usual time, and one token is enough to try another number, and to end a trial."""
 _BETTER, _WORSE = 3, 2
 """So many tokens on either side of the old number's time decide a trial."""
 _GAIN = 0.97
@@ -54,7 +54,8 @@ class Pace:
         self._usual: dict[int, float] = {}  # seconds a token, where fewer threads were seen to be no better
         self._trial: list[float] | None = None
         self._reach = 1  # how far down the next trial goes
-        self._clock = self._climbed = self._next_up = self._next_down = 0.0
+        self._below: tuple[int, float] | None = None  # what more threads were just chosen over, and its time
+        self._clock = self._climbed = self._next_up = self._next_down = self._paid = 0.0
         self._pause_up = self._pause_down = _SHORTEST
 
     def observe(self, seconds: float) -> int | None:
@@ -66,6 +67,11 @@ class Pace:
             self._trial.append(seconds)
             return self._judge(self._trial)
         self._times.append(seconds)
+        if self._below:
+            if seconds > _STANDSTILL_TRIAL * self._below[1]:
+                return self._fall(seconds, *self._below)
+            if len(self._times) == _WINDOW:
+                self._below = None
         usual = self._usual.get(self._at)
         if usual is not None and seconds < _SLOW * usual:
             self._usual[self._at] = 0.98 * usual + 0.02 * seconds  # it grows with the context
@@ -77,7 +83,7 @@ class Pace:
 
     def begin(self) -> None:
         """A new reply begins: the machine may be another than after the last one."""
-        self._next_up, self._pause_up = self._clock, _SHORTEST
+        self._next_up, self._pause_up = max(self._clock, self._paid), _SHORTEST
 
     def _is_slow(self) -> bool:
         """Whether the last tokens were slow, or nobody knows what they should take."""
@@ -96,17 +102,18 @@ class Pace:
         before = median(self._times)
         better = sum(seconds < _GAIN * before for seconds in trial)
         if better >= _BETTER:
-            self._adopt(trial)
-        elif len(trial) - better >= _WORSE or trial[-1] > 3 * before:
+            self._adopt(trial, before)
+        elif len(trial) - better >= _WORSE or trial[-1] > _STANDSTILL_TRIAL * before:
             self._reject(sum(max(0.0, seconds - before) for seconds in trial), before)
             return self._levels[self._at]
         return None
 
-    def _adopt(self, trial: list[float]) -> None:
+    def _adopt(self, trial: list[float], before: float) -> None:
         self._times.clear()
         self._times.extend(trial)
         self._trial = None
         self._reach = 1
+        self._below = (self._home, before) if self._at < self._home else None
         if self._at < self._home:
             self._climbed = self._next_down = self._clock
             self._pause_down = _SHORTEST
@@ -121,8 +128,7 @@ class Pace:
         up, lowest = self._at < self._home, self._at == len(self._levels) - 1
         self._at, self._trial = self._home, None
         if up:
-            self._pause_up = min(2 * self._pause_up, _LONGEST)
-            self._next_up = self._clock + max(self._pause_up, _PRICE * lost)
+            self._put_off(lost)
         else:
             if self._at in self._usual and not lowest:
                 self._reach += 1  # one core less was not enough
@@ -130,6 +136,19 @@ class Pace:
                 self._usual[self._at], self._reach = before, 1  # slow or not: it is what a token takes
             self._pause_down = min(2 * self._pause_down, _LONGEST)
             self._next_down = self._clock + max(self._pause_down, _PRICE * lost)
+
+    def _fall(self, seconds: float, level: int, before: float) -> int:
+        """Go back to fewer threads at once: that more of them were faster was luck."""
+        self._at, self._below = level, None
+        self._times.clear()
+        self._put_off(seconds - before)
+        return self._levels[level]
+
+    def _put_off(self, lost: float) -> None:
+        """Try more threads later, and not before what the last trial has cost is a small part of the time."""
+        self._pause_up = min(2 * self._pause_up, _LONGEST)
+        self._paid = self._clock + _PRICE * lost
+        self._next_up = max(self._clock + self._pause_up, self._paid)
 
 
 def _levels(threads: int) -> list[int]:

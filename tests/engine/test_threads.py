@@ -92,11 +92,38 @@ def test_many_cores_give_one_or_two_to_the_neighbours() -> None:
     assert used(3)[-200:].count(4) > 150
 
 
-def test_a_new_reply_tries_all_threads_at_once() -> None:
+def test_a_new_reply_tries_all_threads_once_the_last_trial_is_paid_for() -> None:
+    pace = Pace(2)
+    run(pace, machine(random.Random(1), lambda now: True), 600)
+    pace._pause_up, pace._next_up = 1.4, pace._clock + 1e3
+    pace.begin()
+    assert pace._levels[pace._at] == 1
+    tokens = next(n for n in range(1000) if pace.observe(QUIET[1]) == 2)
+    assert tokens * QUIET[1] < 1.5
+
+
+def test_short_replies_beside_a_standstill_pay_for_one_trial_and_not_for_one_each() -> None:
+    pace, used = Pace(2), []
+    seconds = machine(random.Random(1), lambda now: True, 40.0)
+    for _ in range(12):
+        pace.begin()
+        threads = pace._levels[pace._at]
+        for _ in range(64):
+            took = seconds(threads, 0.0)
+            used.append((threads, took))
+            threads = pace.observe(took) or threads
+    assert sum(threads == 2 for threads, _ in used[64:]) <= 3
+
+
+def test_luck_in_a_trial_ends_with_the_first_standstill() -> None:
     pace = Pace(2)
     run(pace, machine(random.Random(1), lambda now: True), 600)
     pace.begin()
-    assert pace._levels[pace._at] == 1 and pace.observe(QUIET[1]) == 2
+    threads = 1
+    while threads == 1:
+        threads = pace.observe(QUIET[1]) or 1
+    assert [pace.observe(QUIET[2]) for _ in range(4)] == [None] * 4 and pace._levels[pace._at] == 2
+    assert pace.observe(5 * QUIET[1]) == 1
 
 
 def test_one_thread_stays_one() -> None:
