@@ -196,13 +196,11 @@ def _takeback(model: Path, threads: int, lengths: Sequence[int], room: int) -> l
 
 def _backtrack(model: Path, threads: int, lengths: Sequence[int], room: int) -> list[Row | None]:
     """backtrack-sampler: a strategy that drops the draft once. It keeps every token's logits, and so has no room."""
-    import torch  # noqa: PLC0415
     from backtrack_sampler import BacktrackSampler  # noqa: PLC0415
     from backtrack_sampler.provider.llamacpp_provider import LlamacppProvider  # noqa: PLC0415
     from backtrack_sampler.strategy.base_strategy import BaseStrategy  # noqa: PLC0415
     from llama_cpp import Llama, LlamaRAMCache  # noqa: PLC0415
 
-    torch.set_num_threads(threads)
     times: list[float] = []
 
     class DropOnce(BaseStrategy):  # type: ignore[misc]
