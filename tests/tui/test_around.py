@@ -290,7 +290,7 @@ async def test_a_theme_is_taken_by_name_or_from_the_list_and_kept(start, monkeyp
         await until(pilot, lambda: "it must be one of dark, light" in state(app))
         app.chat.action_theme()
         await until(pilot, lambda: isinstance(app.screen, Choose))
-        await pilot.press("down", "down", "enter")
+        await pilot.press("down", "enter")  # the present ones are marked
         await until(pilot, lambda: "terminal-dark" in state(app))
         assert app.theme == "ansi-dark"
         assert load_settings(environment={}).theme == "terminal-dark"
