@@ -235,7 +235,7 @@ async def test_other_sizes_have_room_for_all(start, size) -> None:
         await until(pilot, lambda: state(app) == "Ready")
         await pilot.press("a", "enter")
         await until(pilot, lambda: "Reply." in frames.screen())
-        assert "Takeback" in frames.screen()
+        assert "takes back: yes" in frames.screen()
 
 
 async def test_the_footer_says_how_fast_a_reply_is_written_and_leaves_a_word_for_a_moment(
