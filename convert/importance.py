@@ -1,5 +1,6 @@
 """How much each input of a matrix matters, as llama.cpp's `llama-imatrix` measures it: for the types of few bits."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ def read_importances(path: Path) -> dict[str, Floats]:
             if not name.endswith(_SUMS) or counts is None:
                 continue
             shown = clean_line(name)
-            if sums.ggml_type != F32 or counts.ggml_type != F32 or sums.rows * sums.shape[-1] > _MOST_NUMBERS:
+            large = max(math.prod(tensor.shape) for tensor in (sums, counts)) > _MOST_NUMBERS
+            if sums.ggml_type != F32 or counts.ggml_type != F32 or large:
                 raise TakebackError(f"{path}: {shown} is not of float32, or too large")
             squares, used = sums.values().reshape(-1, sums.shape[-1]), counts.values().reshape(-1)
             if len(squares) != len(used):

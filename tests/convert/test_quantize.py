@@ -128,6 +128,17 @@ def test_importances_change_what_is_kept(tmp_path, untied, importances):
     assert errors[0] < errors[1]
 
 
+def test_importances_of_one_wide_matrix(tmp_path):
+    """llama.cpp writes those of one matrix with one dimension, however wide it is."""
+    sums, used = np.full(20_000, 6, np.float32), np.full(1, 2, np.float32)
+    named = (("blk.0.ffn_down.weight.in_sum2", sums), ("blk.0.ffn_down.weight.counts", used))
+    tensors = [OutputTensor(name, made.shape, 0, made=made) for name, made in named]
+    keys = {"general.type": TypedValue(ValueType.STRING, "imatrix")}
+    write_gguf(tmp_path / "imatrix.gguf", keys, tensors, lambda *seen: None, silent)
+    found = read_importances(tmp_path / "imatrix.gguf")
+    assert found["blk.0.ffn_down.weight"].tolist() == [3.0] * 20_000
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
