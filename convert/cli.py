@@ -88,6 +88,9 @@ def add_arguments_convert(parser: argparse.ArgumentParser) -> None:
         help="measured importances of the weights, as llama-imatrix writes them; the types of fewest bits need them",
     )
     parser.add_argument(
+        "--name", type=_name, metavar="NAME", help="what the model calls itself (else as its source does)"
+    )
+    parser.add_argument(
         "--upstream",
         action="store_true",
         help="of an architecture that is not known here: let llama.cpp's own converter do it, in another process "
@@ -122,6 +125,7 @@ def run_convert(args: argparse.Namespace) -> int:
             type=args.type,
             protect_reset=protect,
             importances=args.imatrix,
+            name=args.name,
             force=args.force,
             progress=show,
         )
@@ -176,6 +180,12 @@ def run_verify(args: argparse.Namespace) -> int:
             )
         print(f"{failed} of {len(checks)} checks failed" if failed else f"no check of {len(checks)} failed")
     return 1 if failed else 0
+
+
+def _name(text: str) -> str:
+    if not clean_line(text).strip():
+        raise argparse.ArgumentTypeError("give a name that can be read")
+    return text
 
 
 def _teach(parser: argparse.ArgumentParser, description: str, examples: str) -> None:

@@ -28,6 +28,7 @@ from convert.untrusted import clean_line
 
 _UNKNOWN_DIGEST = "0" * 64
 _HEADER_ROOM = 64 << 20
+_PHI_3 = re.compile("phi-?3", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,15 @@ def convert(
     type: str = "bf16",  # noqa: A002 (the name that the user knows)
     protect_reset: str | None = "q8_0",
     importances: Path | None = None,
+    name: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ConvertReport:
     """Convert a safetensors folder or a GGUF file to a GGUF file, with an adapter merged in.
 
     The embedding and the head of a backtracking model are at least of the type `protect_reset`. `importances` is a
-    file of llama-imatrix, which some types need. An existing
-    `out` is refused unless `force` is set; it is replaced only when the new file is complete. Raises
+    file of llama-imatrix, which some types need, `name` what the result calls itself (None: as its source does).
+    An existing `out` is refused unless `force` is set; it is replaced only when the new file is complete. Raises
     TakebackError for everything that is wrong with the source, the adapter or the place to write to.
     """
     started = time.monotonic()
@@ -80,7 +82,7 @@ def convert(
         size = sum(tensor.nbytes for tensor in tensors) + _HEADER_ROOM
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=1))  # one: a digest is fed in order
         digest = SourceDigest(opened, lora, pool)
-        metadata = result_metadata(opened, planned, choice, type)
+        metadata = result_metadata(opened, planned, choice, type, name)
         report = progress or silent
 
         def seen(tensor: OutputTensor, raw: numbers.Bytes) -> None:
@@ -133,13 +135,19 @@ def useful_protection(protect: str | None, file_type: str) -> str | None:
 
 
 def result_metadata(
-    source: Checkpoint, planned: Plan, choice: Choice, file_type: str
+    source: Checkpoint, planned: Plan, choice: Choice, file_type: str, name: str | None = None
 ) -> dict[str, TypedValue]:
-    """All keys of the result: a GGUF source keeps its own, a folder's follow from its config.json."""
+    """All keys of the result: a GGUF source keeps its own, a folder's follow from its config.json.
+
+    `name` becomes its general.name; None leaves it that of the source.
+    """
     text, number = ValueType.STRING, ValueType.UINT32
     if source.header is not None:
         dropped = ("tokenizer.", "backtrack.", "quantize.")
         values = {key: value for key, value in source.header.typed.items() if not key.startswith(dropped)}
+        if name is not None:
+            takes = re.search(_PHI_3, str(source.header.metadata.get("general.name"))) is not None
+            values["general.name"] = TypedValue(text, model_name(name, takes_space_behind=takes))
     else:
         given = str(source.config.get("_name_or_path") or "").rpartition("/")[2]
         values = {
@@ -148,7 +156,7 @@ def result_metadata(
             "general.name": TypedValue(
                 text,
                 model_name(
-                    given or folder_name(source.path.resolve()),
+                    name or given or folder_name(source.path.resolve()),
                     takes_space_behind=choice.vocabulary.takes_space_behind,
                 ),
             ),
@@ -175,7 +183,7 @@ def model_name(name: str, *, takes_space_behind: bool) -> str:
 
     It looks for "phi-3" in it, and has no other way to know.
     """
-    plain = re.sub(r"(?i)phi-?3", "phi 3", clean_line(name[:200]))
+    plain = re.sub(_PHI_3, "phi 3", clean_line(name[:200]))
     return f"{plain} (phi-3)" if takes_space_behind else plain
 
 

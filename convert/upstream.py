@@ -59,6 +59,7 @@ class _Wanted(NamedTuple):
     type: str
     protect_reset: str | None
     importances: Path | None
+    name: str | None
 
 
 def convert_upstream(
@@ -71,6 +72,7 @@ def convert_upstream(
     type: str = "bf16",  # noqa: A002 (the name that the user knows)
     protect_reset: str | None = "q8_0",
     importances: Path | None = None,
+    name: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ConvertReport:
@@ -99,7 +101,7 @@ def convert_upstream(
                 whole,
                 kept,
                 base_rows,
-                _Wanted(reset_token, after_reset, type, protect_reset, importances),
+                _Wanted(reset_token, after_reset, type, protect_reset, importances, name),
                 report,
             )
             choice = sealed(kept, choice, lambda: source_sha256(opened, lora))
@@ -245,7 +247,7 @@ def _with_contract(
         whole.unlink()
     with open_checkpoint(current) as final:
         planned = _planned(final, base_rows)
-        keys = result_metadata(final, planned, choice, wanted.type)
+        keys = result_metadata(final, planned, choice, wanted.type, wanted.name)
         write_gguf(kept, keys, planned.tensors, lambda tensor, raw: None, report)
     current.unlink()
     return choice, len(planned.tensors)

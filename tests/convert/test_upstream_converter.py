@@ -54,7 +54,8 @@ def granite(tmp_path_factory):
 def made(granite, tmp_path_factory):
     """The checkpoint as F32."""
     out = tmp_path_factory.mktemp("made") / "out.gguf"
-    report = convert_upstream(granite[0], out, type="f32")
+    report = convert_upstream(granite[0], out, type="f32", name="Mine")
+    assert read_header(out).metadata["general.name"] == "Mine"
     assert "converted by convert-hf-to-gguf" in report.notes[0]
     return out
 

@@ -68,7 +68,9 @@ def test_a_killed_build_is_done_again_and_two_at_once_build_one_file(home: Path,
         outputs = [process.communicate(timeout=300)[0].splitlines() for process in (first, second)]
     assert first.returncode == second.returncode == 0
     (path,) = {lines[-1] for lines in outputs}
-    contract, _ = read_contract(read_header(Path(path)))
+    header = read_header(Path(path))
+    assert header.metadata["general.name"] == "SmolLM2 135M Takeback"
+    contract, _ = read_contract(header)
     assert contract is not None
     assert contract.token_id == 49152
     assert sorted(file.name for file in (home / "default-model").iterdir()) == [

@@ -7,6 +7,7 @@ import pytest
 
 from convert.convert import convert
 from convert.errors import TakebackError
+from convert.gguf_header import read_header
 from convert.verify import verify
 from tests.convert.family import (
     FFN,
@@ -57,6 +58,9 @@ def test_fused_matrices_are_copied(tmp_path):
     assert metadata["phi3.context_length"] == 100
     assert not [name for name in found if name.startswith("rope")]
     assert metadata["general.name"].endswith("(phi-3)")
+    for source in (tmp_path / "c", out):  # llama.cpp goes by the name, so another one says it too
+        convert(source, tmp_path / "named.gguf", name="Mine", force=True)
+        assert read_header(tmp_path / "named.gguf").metadata["general.name"] == "Mine (phi-3)"
 
 
 @pytest.mark.parametrize("kind", ["longrope", "su"])
