@@ -12,7 +12,6 @@ from pathlib import Path
 from convert.children import Json, child_main, run_child
 from convert.errors import TakebackError
 from convert.gguf_header import TYPE_NUMBERS, read_header
-from convert.importance import read_importances
 from convert.progress import Progress
 
 FILE_TYPES: Mapping[str, int] = {
@@ -103,6 +102,8 @@ def quantize(
 
 def _work(request: Json, step: Callable[[int, int], None]) -> Json:
     import llama_cpp.llama_cpp as llama  # noqa: PLC0415 (only the child may load it)
+
+    from convert.importance import read_importances  # noqa: PLC0415 (it brings numpy, which --help must not)
 
     @llama.llama_log_callback  # type: ignore[untyped-decorator]
     def log(level: int, text: bytes, data: ctypes.c_void_p) -> None:
