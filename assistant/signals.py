@@ -5,8 +5,9 @@ number. A signal that was ignored when the program began stays so, as under nohu
 """
 
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 # Windows has no SIGHUP.
@@ -37,3 +38,32 @@ def ignore_signals() -> None:
 def leave(status: int) -> None:
     """End the program from where it is, as Ctrl-C does."""
     raise SystemExit(status)
+
+
+@contextmanager
+def signals_put_off() -> Iterator[Callable[[], None]]:
+    """Have signals that come in the block take effect at its end, or before where what is yielded is called.
+
+    Python runs a handler wherever the main thread is in Python, and if that is a callback that a C library has
+    called, what the handler raises is lost. Other threads are never interrupted, and nothing is done there.
+    """
+    before: dict[int, Callable[[int, FrameType | None], object]] = {}
+    came: list[int] = []
+
+    def heed() -> None:
+        while came:
+            number = came.pop(0)
+            before[number](number, None)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, *_NUMBERS):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield heed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        heed()

@@ -21,6 +21,7 @@ from llama_cpp import llama_cpp as c
 from assistant.engine.cancelled import Cancelled
 from assistant.engine.model_file import ModelFile
 from assistant.engine.strand import Strand
+from assistant.signals import signals_put_off
 from convert.errors import TakebackError
 from convert.progress import Progress
 
@@ -66,6 +67,7 @@ class Model:
 
         def loaded(part: float, _data: object) -> bool:
             try:
+                heed_signals()
                 if progress:
                     progress("loading the model", round(part * 1000), 1000)
             except BaseException as error:  # it cannot pass through llama.cpp: stop there, and raise it here
@@ -75,13 +77,14 @@ class Model:
         self.file = ModelFile(path)
         callback = c.llama_progress_callback(loaded)
         params.progress_callback = callback
-        handle = c.llama_model_load_from_file(os.fsencode(path), params)
+        with signals_put_off() as heed_signals:
+            handle = c.llama_model_load_from_file(os.fsencode(path), params)
+            self.free = weakref.finalize(self, c.llama_model_free, handle)
         if stopped:
             raise stopped[0]
         if not handle:
             raise TakebackError(f"{path}: llama.cpp cannot load it{last_error()}")
         self.handle: Any = handle
-        self.free = weakref.finalize(self, c.llama_model_free, handle)
         self.vocab: Any = c.llama_model_get_vocab(handle)
         self.n_vocab: int = c.llama_vocab_n_tokens(self.vocab)
         self.trained_context: int = c.llama_model_n_ctx_train(handle)
@@ -130,7 +133,9 @@ class Context(Strand):
         params.n_threads = params.n_threads_batch = threads
         self.swa_full = params.swa_full = swa_full
         params.no_perf = True
-        handle = c.llama_init_from_model(model.handle, params)
+        with signals_put_off():
+            handle = c.llama_init_from_model(model.handle, params)
+            self._finalizer = weakref.finalize(self, c.llama_free, handle)
         if not handle:
             several = f"{sequences} times " if sequences > 1 else ""
             raise TakebackError(
@@ -138,7 +143,6 @@ class Context(Strand):
             )
         super().__init__(model, handle, 0)
         self.chunk = chunk
-        self._finalizer = weakref.finalize(self, c.llama_free, handle)
         self.threads = threads
         self._logits: tuple[int, Logits] = (0, np.empty(0, np.float32))
         # The abort callback is C's strlen on this byte: "" lets llama.cpp go on, "\1" stops it after the

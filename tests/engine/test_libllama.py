@@ -1,13 +1,14 @@
 """What the handles on llama.cpp see to: its log, file names, and the tokens that a file forbids."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from assistant.engine import libllama
-from assistant.engine.libllama import Model
+from assistant.engine.libllama import Context, Model
 from assistant.engine.options import GenerateOptions, LoadOptions
 from assistant.engine.sampler import Sampler
 from assistant.engine.session import Session
@@ -43,3 +44,37 @@ def test_suppressed_tokens_are_never_sampled(tmp_path) -> None:
     again, sampled, suppressed = first(forbidden)
     assert again == likeliest != sampled
     assert likeliest in suppressed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such signals")
+@pytest.mark.parametrize("load", ["model", "context"])
+def test_a_signal_that_comes_while_llama_cpp_calls_back_ends_the_loading(tmp_path, monkeypatch, load) -> None:
+    class Stop(BaseException):
+        pass
+
+    class ComesOnce:
+        """Stands for the level of errors, with which a line's level is compared in the callback for the log."""
+
+        come = 0
+
+        def __eq__(self, level) -> bool:
+            self.come += 1
+            if self.come == 1:
+                signal.raise_signal(signal.SIGTERM)
+            return False
+
+        __hash__ = None
+
+    def stop(_number, _frame) -> None:
+        raise Stop
+
+    path = write_window_model(tmp_path / "tiny.gguf")
+    model = Model(path) if load == "context" else None
+    monkeypatch.setattr(libllama, "_ERROR_LEVEL", comes := ComesOnce())
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(Stop):
+            Context(model, n_ctx=64, threads=1) if model else Model(path)
+        assert signal.getsignal(signal.SIGTERM) is stop and comes.come
+    finally:
+        signal.signal(signal.SIGTERM, before)
