@@ -8,6 +8,7 @@ replies. A file that is not as it was written is deleted unread. When a chat is 
 import hashlib
 import os
 import struct
+import time
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -32,6 +33,8 @@ class PromptCache:
     def __init__(self, folder: Path, key: bytes, most: int) -> None:
         """`key` of 32 bytes tells apart what must not be exchanged."""
         self._folder, self._key, self._most = folder, key, most
+        with suppress(OSError):  # before anything is read, so that `forget_prompts` has where to say so
+            _make(folder)
 
     def find(self, ids: Sequence[int], least: int, *, whole: bool) -> Path | None:
         """The file that holds the most of these ids' beginning, at least so many; `whole`: and no others."""
@@ -64,7 +67,7 @@ class PromptCache:
     def write(self, ids: Sequence[int], state: bytearray, begun: int) -> None:
         """Keep a state, in the place of those of its beginnings. `begun`: when its chat was last gone on with.
 
-        It is not kept if prompts were to be forgotten since that time, in nanoseconds since 1970.
+        It is not kept if prompts were to be forgotten since that time, in nanoseconds since 1970, or are meanwhile.
         """
         packed = _packed(ids)
         if _HEAD.size + len(packed) + len(state) > self._most or _forgotten(self._folder) >= begun:
@@ -74,7 +77,7 @@ class PromptCache:
         digest = hashlib.sha256(packed)
         digest.update(state)
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(self._folder)
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(_HEAD.pack(_MAGIC, self._key, digest.digest(), len(ids)) + packed)
                 file.write(state)
@@ -82,6 +85,8 @@ class PromptCache:
                 if packed.startswith(self._ids(other) or b"\0"):
                     _remove(other)
             part.replace(path)  # not synced: what a power cut makes of it is no longer what its digest says
+            if _forgotten(self._folder) >= begun:  # whoever forgets later finds the file
+                _remove(path)
         except OSError:
             _remove(part)
         self._evict()
@@ -131,6 +136,8 @@ def forget_prompts() -> None:
         return
     with suppress(OSError):
         (folder / _FORGOTTEN).write_bytes(b"")
+        now = time.time_ns()
+        os.utime(folder / _FORGOTTEN, ns=(now, now))  # the system's own stamps lag by milliseconds
     for path, _ in _by_use(folder):
         _remove(path)
 
@@ -153,6 +160,10 @@ def model_key(path: Path, header_sha256: str, *settings: object) -> bytes:
             file.seek(stat.st_size * sample // _SAMPLES)
             digest.update(file.read(_SAMPLE))
     return digest.digest()
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _by_use(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:

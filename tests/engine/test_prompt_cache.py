@@ -3,6 +3,8 @@
 import os
 import random
 import stat
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,6 +213,23 @@ def test_a_deleted_chat_is_gone_from_here_too(dense, tmp_path) -> None:
     with load(dense) as session:
         say(session, messages)
     assert files()
+
+
+def test_a_chat_that_is_deleted_before_anything_was_ever_kept_is_not_kept_either(dense, tmp_path) -> None:
+    with History(tmp_path / "history.db") as history, load(dense) as session:
+        chat, _ = history.new_chat("a sea")
+        say(session, FIRST)
+        history.delete(chat)
+    assert not files()
+
+
+def test_what_is_forgotten_while_it_is_written_is_gone(monkeypatch) -> None:
+    cache = PromptCache(prompts_dir(), b"k" * 32, 10_000)
+    monkeypatch.setattr(
+        Path, "mkdir", lambda *_, **__: forget_prompts()
+    )  # by another program, after the look
+    cache.write([1, 2], bytearray(8), time.time_ns())
+    assert not files()
 
 
 def test_the_folder_stays_within_its_bounds(tmp_path) -> None:
