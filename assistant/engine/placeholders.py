@@ -14,6 +14,8 @@ from itertools import groupby
 
 from jinja2 import nodes
 
+from convert.errors import TakebackError
+
 _SEARCHES = frozenset(
     (
         "split",
@@ -102,7 +104,10 @@ class Placeholders:
         return f"\ue000{self._nonce}.{label}\ue001"
 
     def parts(self, rendered: str) -> list[Part]:
-        """The template's output in pieces: its own text, and the contents that are in it."""
+        """The template's output in pieces: its own text, and the contents that are in it.
+
+        Raises TakebackError if it made other placeholders of them.
+        """
         for text, whole in self._whole.items():
             rendered = rendered.replace(text, whole)
         return [
@@ -114,6 +119,8 @@ class Placeholders:
         pieces = re.split(f"\ue000{self._nonce}\\.([0-9.]+)\ue001", rendered)
         before, rest = pieces[0], iter(pieces[1:])
         for label, after in zip(rest, rest, strict=True):
+            if label not in self._hidden:
+                raise TakebackError("the model's chat template changes what is said; choose another model")
             index, head, core, tail = self._hidden[label]
             # White space at the content's edges went through the template, which may have taken it off.
             head = head if before.endswith(head) else ""

@@ -137,6 +137,7 @@ def test_a_long_run_of_white_space_takes_no_time(session) -> None:
         ("{{ cycler.__init__.__globals__.os.system('true') }}", "refuses"),
         ("{% for m in messages %}{{ m.content | reverse }}{% endfor %}", "leaves out the last message"),
         ("{# #}", "leaves out the last message"),
+        ("{{ messages[0].content.replace('.0', '.9') }}", "changes what is said"),
         ("{% for i in range(90000) %}{{ 'x' * 100 }}{% endfor %}", "without end"),
     ],
 )
