@@ -160,7 +160,9 @@ class Memory:
         state = self._context.save()
         wanted, self._ids = self._ids, []
         self._context.clear()
-        if self._context.load(state):
+        loaded = self._context.load(state)
+        _wipe(state)
+        if loaded:
             self._ids = wanted
             return
         self._context.clear()

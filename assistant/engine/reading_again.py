@@ -59,7 +59,10 @@ class ReadingAgain:
             self._memory.rewind(len(first))
             held = first
         if self._cache.takes(self._memory.state_size) and not self._cache.covers(held):
-            state = self._memory.state()
+            try:
+                state = self._memory.state()
+            except MemoryError:
+                return  # then it will be read again
             self._cache.write(held, state, self._begun)
             state[:] = bytes(len(state))
 

@@ -241,12 +241,14 @@ class Session:
             return
         self._closing = True
         self.context.cancel()  # nothing needs to be read for a next turn
-        self._end_running()
-        self._keep_read()
-        self.memory.forget()
-        self.context.free()
-        if self._owns:
-            self.model.free()
+        try:
+            self._end_running()
+            self._keep_read()
+        finally:  # whatever has failed
+            self.memory.forget()
+            self.context.free()
+            if self._owns:
+                self.model.free()
 
     def _keep_read(self) -> None:
         """Keep what was read for the next start: all of it, or of the system message alone."""

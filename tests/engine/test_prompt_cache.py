@@ -266,6 +266,20 @@ def test_what_is_larger_than_all_of_it_is_not_even_saved(dense, monkeypatch) -> 
         monkeypatch.setattr(session.memory, "state", lambda: pytest.fail("it was saved"))
 
 
+def test_without_the_memory_to_keep_it_a_chat_is_wiped_all_the_same(dense, monkeypatch) -> None:
+    def fail() -> bytearray:
+        raise MemoryError
+
+    with load(dense) as session:
+        say(session, FIRST)
+        monkeypatch.setattr(session.memory, "state", fail)
+    assert not session.memory.ids and not files()
+    with pytest.raises(OSError), load(dense) as session:
+        say(session, FIRST)
+        monkeypatch.setattr(session.memory, "state", lambda: os.stat("/nowhere"))
+    assert not session.memory.ids
+
+
 def test_a_longer_state_takes_the_place_of_its_beginning(tmp_path) -> None:
     cache = PromptCache(tmp_path, b"k" * 32, 10_000)
     cache.write([1, 2], bytearray(8), 1)
