@@ -14,8 +14,8 @@ from pathlib import Path
 
 from convert.errors import TakebackError
 
-_MOST_SIGNALS = 64
-"""Then they are no model's: every thread of a decode may bring one, and no page brings two."""
+_MOST_SIGNALS = 1_024
+"""Then they are no model's: every thread of a decode may bring one, of hundreds, and no page brings two."""
 
 _open: "weakref.WeakSet[ModelFile]" = weakref.WeakSet()
 
