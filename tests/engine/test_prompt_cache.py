@@ -267,16 +267,19 @@ def test_what_is_larger_than_all_of_it_is_not_even_saved(dense, monkeypatch) -> 
 
 
 def test_without_the_memory_to_keep_it_a_chat_is_wiped_all_the_same(dense, monkeypatch) -> None:
-    def fail() -> bytearray:
-        raise MemoryError
+    def fail_with(error: type[Exception]):
+        def fail() -> bytearray:
+            raise error
+
+        return fail
 
     with load(dense) as session:
         say(session, FIRST)
-        monkeypatch.setattr(session.memory, "state", fail)
+        monkeypatch.setattr(session.memory, "state", fail_with(MemoryError))
     assert not session.memory.ids and not files()
     with pytest.raises(OSError), load(dense) as session:
         say(session, FIRST)
-        monkeypatch.setattr(session.memory, "state", lambda: os.stat("/nowhere"))
+        monkeypatch.setattr(session.memory, "state", fail_with(OSError))
     assert not session.memory.ids
 
 
