@@ -15,7 +15,7 @@ from llama_cpp import llama_cpp as c
 
 from assistant.engine.cancelled import Cancelled
 from assistant.engine.libllama import Context, Logits
-from assistant.engine.strand import Strand
+from assistant.engine.strand import Strand, wipe
 from assistant.engine.threads import Pace
 from convert.errors import TakebackError
 
@@ -102,7 +102,7 @@ class Slot(Strand):
             for slot in others:
                 slot._lost = slot not in held
             for _, state in kept:
-                state[:] = bytes(len(state))
+                wipe(state)
 
     def free(self) -> None:
         """Leave the batch, which ends with its last slot. May be called twice."""

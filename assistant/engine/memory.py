@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from assistant.engine.libllama import Logits
-from assistant.engine.strand import Strand
+from assistant.engine.strand import Strand, wipe
 from assistant.engine.threads import Pace
 
 _MOST_MARKS, _MOST_BYTES = 8, 64 << 20
@@ -65,7 +65,7 @@ class Memory:
             part = list(ids[start : start + self._context.chunk])
             if self._ids and len(part) > 1 and self._context.model.recurrent:  # a chunk cut off undoes it all
                 if self._passing:
-                    _wipe(self._passing[1])
+                    wipe(self._passing[1])
                 self._passing = (len(self._ids), self._context.save(partial=True))
             self._decode(part)
             yield start + len(part)
@@ -112,7 +112,7 @@ class Memory:
         while len(self._marks) > 1 and (
             len(self._marks) > _MOST_MARKS or sum(len(state) for _, state in self._marks) > _MOST_BYTES
         ):
-            _wipe(self._marks.pop(0)[1])
+            wipe(self._marks.pop(0)[1])
 
     def rewind(self, length: int) -> None:
         """Hold only the first `length` tokens: by truncation, else from a mark, else by reading them again.
@@ -149,7 +149,7 @@ class Memory:
         del self._ids[length:]
         for marked, state in [*self._marks, *([self._passing] if self._passing else [])]:
             if marked > length:
-                _wipe(state)
+                wipe(state)
         self._marks = [mark for mark in self._marks if mark[0] <= length]
         if self._passing and self._passing[0] > length:
             self._passing = None
@@ -161,7 +161,7 @@ class Memory:
         wanted, self._ids = self._ids, []
         self._context.clear()
         loaded = self._context.load(state)
-        _wipe(state)
+        wipe(state)
         if loaded:
             self._ids = wanted
             return
@@ -191,8 +191,3 @@ class Memory:
         """Hold nothing, not even in the memory's bytes."""
         self._context.clear()
         self._drop(0)
-
-
-def _wipe(state: bytearray) -> None:
-    """Overwrite a state that is kept no longer."""
-    state[:] = bytes(len(state))

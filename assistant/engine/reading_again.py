@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from assistant.engine.memory import Memory
 from assistant.engine.prompt_cache import PromptCache
+from assistant.engine.strand import wipe
 
 LEAST = 256
 """Tokens that it must save reading: fewer are read in a second."""
@@ -41,7 +42,7 @@ class ReadingAgain:
             ids, state = found
             if not self._memory.take(ids, state):
                 self._cache.drop(path)
-            state[:] = bytes(len(state))
+            wipe(state)
 
     def end(self, said: Sequence[int]) -> None:
         """After a reply: `said` is its prompt and what stands of it."""
@@ -64,7 +65,7 @@ class ReadingAgain:
             except MemoryError:
                 return  # then it will be read again
             self._cache.write(held, state, self._begun)
-            state[:] = bytes(len(state))
+            wipe(state)
 
 
 def _is_in(tail: Sequence[int], ids: Sequence[int]) -> bool:

@@ -148,3 +148,8 @@ class Strand(ABC):
             buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
             read = c.llama_state_seq_set_data_ext(self.handle, buffer, len(state), self.number, flags)
             return bool(read == len(state))
+
+
+def wipe(state: bytearray) -> None:
+    """Overwrite a state that is kept no longer, in its place: there may be no memory for a second one."""
+    ctypes.memset((ctypes.c_char * len(state)).from_buffer(state), 0, len(state))
