@@ -18,6 +18,8 @@ MOST_CHATS = 20
 """More are found by their words."""
 SHOWN = 10
 """Messages that are read where no number is given."""
+MOST_DIGITS = 18
+"""SQLite's numbers end at 64 bits."""
 
 
 def new(talk: Talk) -> None:
@@ -106,8 +108,14 @@ def undo(talk: Talk) -> None:
     """Bring back the chat that was deleted last, and open it."""
     if not talk.deleted:
         raise TakebackError("nothing was deleted since the start")
-    chat = talk.deleted.pop()
-    talk.history.bring_back(chat.id)
+    chat = talk.deleted[-1]
+    try:
+        talk.history.bring_back(chat.id)
+    except TakebackError:
+        if all(chat.id != other.id for other in talk.history.deleted()):
+            talk.deleted.pop()  # it is gone for good; the one before it may still be there
+        raise
+    talk.deleted.pop()
     talk.chat, talk.editing = chat.id, None
     talk.note(f"Back again: “{chat.title}”")
 
@@ -185,7 +193,7 @@ def _find(talk: Talk, words: str) -> Chat:
 
 
 def _number(words: str) -> int:
-    if not words.isascii() or not words.isdigit() or len(words) > 18:  # SQLite's numbers end at 64 bits
+    if not words.isascii() or not words.isdigit() or len(words) > MOST_DIGITS:
         raise TakebackError(f"{words!r} is no number; /chats and /show tell the numbers")
     return int(words)
 

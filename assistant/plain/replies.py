@@ -9,7 +9,7 @@ from assistant.conversation.records import CUT_OFF, Entry
 from assistant.conversation.reports import Request
 from assistant.conversation.window import fit
 from assistant.engine.message import Message
-from assistant.plain.chats import entries_of, place, told
+from assistant.plain.chats import MOST_DIGITS, entries_of, place, told
 from assistant.plain.talk import Talk
 from convert.errors import TakebackError
 from convert.untrusted import clean
@@ -23,15 +23,25 @@ def send(talk: Talk, text: str) -> None:
 
     Raises:
         TakebackError: it cannot be sent; it is kept for `send_unsent`.
+        KeyboardInterrupt: Ctrl-C before it was stored; it is kept, too.
     """
+    talk.reply(Request(_stored(talk, text)))
+
+
+def _stored(talk: Talk, text: str) -> int:
+    """Store what the user says, or keep it; returns its chat. Raises what `send` raises."""
     try:
         whole = _whole(talk, text.strip())
         chat = _store(talk, whole)
+    except KeyboardInterrupt:
+        talk.history.keep_unsent(place(talk), text)
+        talk.note("Not sent. What you wrote is kept; /send sends it")
+        raise
     except TakebackError as error:
         talk.history.keep_unsent(place(talk), text)
         raise TakebackError(f"not sent: {error}. What you wrote is kept; /send sends it") from error
     talk.chat, talk.editing = chat, None
-    talk.reply(Request(chat))
+    return chat
 
 
 def _whole(talk: Talk, text: str) -> str:
@@ -60,8 +70,9 @@ def send_unsent(talk: Talk) -> None:
     text = talk.history.unsent(at)
     if not text.strip():
         raise TakebackError("nothing is left here that was not sent")
+    chat = _stored(talk, text)
     talk.history.keep_unsent(at, "")
-    send(talk, text)
+    talk.reply(Request(chat))
 
 
 def edit(talk: Talk, words: str) -> None:
@@ -153,6 +164,7 @@ def _chosen(talk: Talk, words: str, role: str) -> Entry:
 
 
 def _numbered(entries: list[Entry], words: str) -> Entry:
-    if not words.isascii() or not words.isdigit() or not 1 <= int(words) <= len(entries):
+    digits = words.isascii() and words.isdigit() and len(words) <= MOST_DIGITS
+    if not digits or not 1 <= int(words) <= len(entries):
         raise TakebackError(f"there is no message {words} here; /show tells the numbers")
     return entries[int(words) - 1]

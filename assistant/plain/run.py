@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from assistant.conversation.shelf import NOT_BEGUN
 from assistant.plain.chats import place, tell_chat, tell_unsent
 from assistant.plain.commands import obey
 from assistant.plain.replies import send
@@ -67,6 +66,5 @@ def _take(talk: Talk, text: str) -> None:
 def _keep_unfinished(talk: Talk) -> None:
     """Keep a message that the end of the input cut off, for the next time."""
     if text := talk.lines.unfinished.strip():
-        at = place(talk) if talk.editing is None else NOT_BEGUN
-        talk.history.keep_unsent(at, text)
+        talk.history.keep_unsent(place(talk), text)
         talk.note("The message was not ended, so it was not sent; it is kept, and /send sends it")

@@ -99,14 +99,17 @@ class ChoosingScreen(ComposingScreen):
         rest = {name: value for name, value in choices.items() if name != "system"}
         system = choices.get("system")
         system = system if isinstance(system, str) else None
-        if self._chat is None:
+        chat = self._chat
+        if chat is None:
             self._system = system
         elif self._history is not None:
             try:
-                await asyncio.to_thread(self._history.set_up, self._chat, system, as_text(rest))
+                await asyncio.to_thread(self._history.set_up, chat, system, as_text(rest))
             except TakebackError as error:
                 self._show_problem(error)
                 return
+            if chat != self._chat:
+                return  # another one is shown by now
         self._choices = choices
         self._show_model()
         self._look_at_chat()

@@ -6,6 +6,7 @@ from assistant.conversation.chosen import of_text
 from assistant.conversation.history import History
 from assistant.conversation.presets import save_preset
 from assistant.plain.commands import COMMANDS
+from convert.errors import TakebackError
 from tests.tui.scripted import done, text
 
 YES = [text("Yes."), done("Yes.")]
@@ -30,6 +31,32 @@ def test_chats_are_listed_found_opened_renamed_deleted_and_brought_back(talk, da
     assert "[Back again: “oranges”]" in remarks
     with History(database) as history:
         assert [chat.title for chat in history.chats()] == ["oranges"]
+
+
+def test_a_chat_that_could_not_be_brought_back_can_be_later(talk, monkeypatch) -> None:
+    bring_back, locked = History.bring_back, [TakebackError("the history is locked")]
+
+    def brought_back(history: History, chat: int) -> None:
+        if locked:
+            raise locked.pop()
+        bring_back(history, chat)
+
+    monkeypatch.setattr(History, "bring_back", brought_back)
+    _, remarks = talk("oranges", "/delete", "/undo", "/undo", scripts=[YES])
+    assert "[the history is locked]" in remarks
+    assert "[Back again: “oranges”]" in remarks
+
+
+def test_a_chat_that_is_gone_for_good_does_not_stand_before_another(talk, database) -> None:
+    def delete() -> None:
+        with History(database) as other:
+            other.delete(2)
+
+    _, remarks = talk(
+        "oranges", "/new", "pears", "/delete 1", "/delete 2", delete, "/undo", "/undo", scripts=[YES, YES]
+    )
+    assert "[this chat was deleted for good meanwhile, by another takeback]" in remarks
+    assert "[Back again: “oranges”]" in remarks
 
 
 def test_a_message_that_was_found_is_opened_on_its_branch(talk, database) -> None:

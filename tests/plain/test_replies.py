@@ -8,10 +8,11 @@ import time
 import pytest
 
 from assistant.conversation.history import History
+from assistant.conversation.shelf import NOT_BEGUN
 from assistant.plain import talk as talking
 from convert.errors import TakebackError
 from tests.tui.conftest import stored
-from tests.tui.scripted import done, reset, text
+from tests.tui.scripted import ScriptedModel, done, reset, text
 
 DRAFT = "canary-7f3a9 is the first step"
 
@@ -97,6 +98,11 @@ def test_a_message_in_its_chat_is_written_again_by_its_number(talk) -> None:
     assert "[there is no message 9 here; /show tells the numbers]" in remarks
 
 
+def test_a_number_of_thousands_of_digits_is_no_message(talk) -> None:
+    _, remarks = talk("a", f"/edit {'9' * 5000}", scripts=[[text("One."), done("One.")]])
+    assert "[there is no message 9999" in remarks
+
+
 def test_a_model_that_cannot_be_loaded_costs_no_words(talk, database) -> None:
     def load(progress):
         raise TakebackError("no such model")
@@ -123,6 +129,38 @@ def test_what_cannot_be_sent_is_kept(talk, database) -> None:
     assert out == "Assistant: Yes.\n"
     with History(database) as history:
         assert history.unsent(0) == ""
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_what_ctrl_c_keeps_from_being_sent_is_kept(talk, database, typed: bool) -> None:
+    words = "word " * 400 + "end"
+    if not typed:
+        with History(database) as history:
+            history.keep_unsent(NOT_BEGUN, words)
+    loaded = threading.Event()
+    interrupt = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+
+    def load(progress):
+        loaded.wait()
+        return ScriptedModel()
+
+    _, remarks = talk(interrupt.start, words if typed else "/send", loaded.set, model=load)
+    assert "[Not sent. What you wrote is kept; /send sends it]" in remarks
+    with History(database) as history:
+        assert (history.chats(), history.unsent(NOT_BEGUN)) == ([], words)
+    talk("/send", scripts=[[text("Yes."), done("Yes.")]])
+    assert stored(database)[0] == ("user", words, "")
+    with History(database) as history:
+        assert history.unsent(NOT_BEGUN) == ""
+
+
+def test_an_edit_that_was_cut_off_is_kept_for_its_chat(talk, database) -> None:
+    with History(database) as history:
+        chat, _ = history.new_chat("first")
+        history.keep_unsent(NOT_BEGUN, "for a new one")
+    talk("/edit", '"""', "anew")
+    with History(database) as history:
+        assert (history.unsent(chat), history.unsent(NOT_BEGUN)) == ("anew", "for a new one")
 
 
 class Pause(threading.Event):
