@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from convert.errors import TakebackError
 
@@ -18,10 +19,20 @@ PATIENCE = 120.0
 class Terminal:
     """The side of a pseudo-terminal on which the user sits."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, process: int) -> None:
         self._descriptor = descriptor
+        self._process = process
         self.seen = b""
         """What was written since the last words that were waited for."""
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor's time that the program has used; NaN where the system does not tell."""
+        try:
+            fields = Path(f"/proc/{self._process}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError):
+            return float("nan")
 
     def press(self, keys: bytes) -> None:
         """Send keys, as a terminal does."""
@@ -78,7 +89,7 @@ def running(
     child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=dict(environment))
     os.close(theirs)
     try:
-        yield Terminal(ours)
+        yield Terminal(ours, child.pid)
     finally:
         child.kill()
         child.wait()
