@@ -98,7 +98,9 @@ class ComposingScreen(SharingScreen):
             chat, view = await asyncio.to_thread(self._store, self._history, self._chat, text, edited)
             if edited is None:
                 self._unsent[place] = ""
-            if place == self._place:  # else the user left this chat meanwhile; the message waits there for /again
+            if (
+                place == self._place
+            ):  # else the user left this chat meanwhile; the message waits there for /again
                 await self._show_sent(chat, view, said, edited)
         except TakebackError as error:
             await self._transcript.add(Notice(f"Not sent: {error}"))
@@ -165,7 +167,9 @@ class ComposingScreen(SharingScreen):
         elif self._interrupted - before < SECONDS_FOR_TWICE:
             self.app.exit()
         else:
-            self._show_state(f"{self.keymap.label('interrupt')} once more, or {self.keymap.label('quit')}, quits")
+            self._show_state(
+                f"{self.keymap.label('interrupt')} once more, or {self.keymap.label('quit')}, quits"
+            )
 
     # Commands
 

@@ -86,7 +86,8 @@ async def test_a_draft_that_was_not_seen_changes_only_a_count(start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "words"), [((80, 24), "Writing… · 2 unseen drafts taken back"), ((40, 12), "2 unseen · Writing…")]
+    ("size", "words"),
+    [((80, 24), "Writing… · 2 unseen drafts taken back"), ((40, 12), "2 unseen · Writing…")],
 )
 async def test_the_count_of_unseen_drafts_has_room_in_a_small_terminal(start, size, words: str) -> None:
     more = threading.Event()

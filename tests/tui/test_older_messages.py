@@ -37,7 +37,9 @@ async def test_older_messages_come_when_the_reader_reaches_the_top(start, databa
             transcript.scroll_home(animate=False)
             first = {60: 40, 40: 20, 20: 0, 0: 0}[oldest]
             await until(pilot, lambda first=first: transcript.oldest == first + 1)
-            assert re.search(rf"message {oldest}( |$)", frames.screen().splitlines()[3]), "the reader was moved"
+            assert re.search(rf"message {oldest}( |$)", frames.screen().splitlines()[3]), (
+                "the reader was moved"
+            )
         assert transcript.rest_below
         assert len(app.screen.query(".user")) == transcript_module.MOST_MOUNTED
 

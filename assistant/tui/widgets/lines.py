@@ -59,7 +59,9 @@ class Header(Horizontal):
         if takes_back and off:
             takes_back, answer = False, "takes back: off here"
         self.query_one("#model", _Text).show((name, ""))
-        self.query_one("#takes-back", _Text).show((answer, "$text-success" if takes_back else "$text-warning"))
+        self.query_one("#takes-back", _Text).show(
+            (answer, "$text-success" if takes_back else "$text-warning")
+        )
 
 
 class StatusLine(Horizontal):
