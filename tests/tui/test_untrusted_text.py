@@ -26,7 +26,7 @@ from tests.tui.conftest import state
 from tests.tui.hostile import escaped, recorded, texts, without_surrogates
 from tests.tui.scripted import ScriptedModel, text, until
 
-COUNTS = [60, pytest.param(10_000, marks=pytest.mark.slow)]
+COUNTS = [60, pytest.param(2_000, marks=pytest.mark.slow)]
 ONE_OF = 20
 
 
