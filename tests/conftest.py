@@ -3,7 +3,10 @@ import signal
 
 import pytest
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every program they start.
+# A shell that starts the tests in the background has them ignore Ctrl-C, and nohup the end of the terminal; so would
+# every program they start.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
