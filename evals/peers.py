@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
+from assistant.engine.common_beginning import common_beginning
 from assistant.engine.options import LoadOptions
 from assistant.engine.session import Session
 
@@ -57,10 +58,7 @@ class Lean:
 
     def first(self, ids: Sequence[int]) -> int:
         """See Peer."""
-        same = next(
-            (n for n, (a, b) in enumerate(zip(self._held, ids, strict=False)) if a != b), len(self._held)
-        )
-        same = min(same, len(ids) - 1)
+        same = common_beginning(self._held, ids[:-1])
         self._c.llama_memory_seq_rm(self._context.memory, 0, same, -1)
         for start in range(same, len(ids), self._context.chunk):
             part = ids[start : start + self._context.chunk]

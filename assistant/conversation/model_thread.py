@@ -26,14 +26,19 @@ from assistant.conversation.reports import (
 )
 from assistant.conversation.sight import Sight, see
 from assistant.conversation.slot import Loader, Slot, line_of
-from assistant.conversation.window import fit
+from assistant.conversation.window import Window, fit
 from assistant.described import Value
 from assistant.engine.events import Done, Error, Event, Reset
 from assistant.engine.message import Message
 from assistant.engine.options import GenerateOptions
 from convert.errors import TakebackError
 
-__all__ = ["Loader", "ModelThread", "Shown"]
+__all__ = ["LONG", "SECONDS_TO_END", "Loader", "ModelThread", "Shown"]
+
+LONG = 2_000
+"""Characters from which on a message is measured before it is stored."""
+SECONDS_TO_END = 5.0
+"""How long the end of the program waits for the model to stop and its reply to be stored."""
 
 T = TypeVar("T")
 
@@ -101,6 +106,11 @@ class ModelThread:
 
         self._requests.put(answer)
         return asked
+
+    def measure(self, text: str) -> Future[Window]:
+        """Ask whether a message can fit the context by itself; if not, the answer is a TakebackError."""
+        alone = [Message("user", text)]
+        return self.ask(lambda model: fit(alone, model.count_tokens, model.info.context_length))
 
     def look(self, chat: int) -> None:
         """Report what the model sees of a chat, if that can be told."""

@@ -95,6 +95,12 @@ class LeftOut:
 
     messages: int
 
+    @property
+    def told(self) -> str:
+        """The same for the user."""
+        what = "the first message" if self.messages == 1 else f"the first {self.messages} messages"
+        return f"The model no longer sees {what}: the context is full"
+
 
 @dataclass(frozen=True)
 class Seen:

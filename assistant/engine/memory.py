@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 
+from assistant.engine.common_beginning import common_beginning
 from assistant.engine.libllama import Logits
 from assistant.engine.strand import Strand, wipe
 from assistant.engine.threads import Pace
@@ -47,11 +48,7 @@ class Memory:
         At least the last is left to read, since the memory has no logits.
         """
         self._pace.begin()
-        common = 0
-        for held, wanted in zip(self._ids, ids[:-1], strict=False):
-            if held != wanted:
-                break
-            common += 1
+        common = common_beginning(self._ids, ids[:-1])
         if common < len(self._ids) and not self._go_back(common):
             self.forget()
         return len(self._ids)

@@ -4,6 +4,7 @@ import time
 from array import array
 from collections.abc import Callable, Sequence
 
+from assistant.engine.common_beginning import common_beginning
 from assistant.engine.memory import Memory
 from assistant.engine.prompt_cache import PromptCache
 from assistant.engine.strand import wipe
@@ -29,8 +30,9 @@ class ReadingAgain:
     def begin(self, prompt: Sequence[int], *, switch: bool) -> None:
         """Before a prompt is read: hold what is known of it; `switch`: and keep what the memory loses by it."""
         held = self._memory.ids
-        same = next((n for n, (a, b) in enumerate(zip(held, prompt, strict=False)) if a != b), len(held))
-        if switch and len(held) - same >= self._least and not _is_in(held[-_TAIL:], prompt):
+        same = common_beginning(held, prompt)
+        again = same == len(prompt)  # what is held behind it is a reply that is to be written anew
+        if switch and not again and len(held) - same >= self._least and not _is_in(held[-_TAIL:], prompt):
             self.keep()
         self._said, self._begun = (), time.time_ns()
         known = prompt[:-1]  # the last token must be read in any case

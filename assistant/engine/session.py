@@ -1,6 +1,5 @@
 """One loaded model and its context, for one thread."""
 
-import itertools
 import secrets
 from collections.abc import Generator, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Self
 
 from llama_cpp import __version__
 
+from assistant.engine.common_beginning import common_beginning
 from assistant.engine.constraint import Constraint
 from assistant.engine.events import Error, Event
 from assistant.engine.generate import ResetRule, generate
@@ -261,9 +261,7 @@ class Session:
         """What every prompt with the last one's system message begins with."""
         system = Message("system", self._system)
         one, other = (self.template.ids([system, Message("user", text)]) for text in ("a", "1"))
-        return [
-            a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-        ]
+        return one[: common_beginning(one, other)]
 
     def _resume(self) -> None:
         """Let decodes run after a cancel, unless the session ends."""

@@ -8,7 +8,7 @@ from contextlib import closing
 from queue import SimpleQueue
 
 from assistant.conversation.history import History
-from assistant.conversation.model_thread import ModelThread
+from assistant.conversation.model_thread import SECONDS_TO_END, ModelThread
 from assistant.conversation.reports import Report
 from assistant.engine.options import generate_options, load_options
 from assistant.loading import loader
@@ -16,7 +16,7 @@ from assistant.models.library import DEFAULT
 from assistant.paths import database
 from assistant.plain.lines import Lines
 from assistant.plain.run import read_standard_input, run
-from assistant.plain.talk import SECONDS_TO_END, Talk
+from assistant.plain.talk import Talk
 from assistant.settings import Settings
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from assistant.conversation.command_line import called_by
 from assistant.plain import chats, model, replies
 from assistant.plain.talk import Talk
 from convert.errors import TakebackError
-
-_COMMAND = re.compile(r"/([a-z]+)(?: +(\S.*))?")
 
 
 class Command(NamedTuple):
@@ -80,13 +78,15 @@ def obey(talk: Talk, text: str) -> bool:
     Raises:
         TakebackError: there is no such command, or it cannot be done.
     """
-    found = _COMMAND.fullmatch(text.rstrip())
-    if found is None:
+    called = called_by(text)
+    if called is None:
         return False
-    command = next((command for command in COMMANDS if command.name == found[1]), None)
+    command = next((command for command in COMMANDS if command.name == called.name), None)
     if command is None:
-        raise TakebackError(f"there is no /{found[1]}; with a space before it, it is sent. /help lists all")
-    if found[2] and not command.takes:
+        raise TakebackError(
+            f"there is no /{called.name}; with a space before it, it is sent. /help lists all"
+        )
+    if called.words and not command.takes:
         raise TakebackError(f"nothing may follow /{command.name}; with a space before it, it is sent")
-    command.run(talk, *([found[2] or ""] if command.takes else []))
+    command.run(talk, *([called.words] if command.takes else []))
     return True

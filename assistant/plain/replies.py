@@ -5,17 +5,13 @@ from __future__ import annotations
 from assistant.conversation.attachments import mentions, size_in_words, with_files
 from assistant.conversation.chosen import as_text
 from assistant.conversation.editor import edit as in_editor
+from assistant.conversation.model_thread import LONG
 from assistant.conversation.records import CUT_OFF, Entry
 from assistant.conversation.reports import Request
-from assistant.conversation.window import fit
-from assistant.engine.message import Message
 from assistant.plain.chats import MOST_DIGITS, entries_of, place, told
 from assistant.plain.talk import Talk
 from convert.errors import TakebackError
 from convert.untrusted import clean
-
-LONG = 2_000
-"""Characters from which on a message is measured before it is stored."""
 
 
 def send(talk: Talk, text: str) -> None:
@@ -51,8 +47,7 @@ def _whole(talk: Talk, text: str) -> str:
         talk.note(f"{file.name}: {size}")
     whole = with_files(text)
     if len(whole) >= LONG and talk.await_model():
-        alone = [Message("user", whole)]
-        talk.model.ask(lambda model: fit(alone, model.count_tokens, model.info.context_length)).result()
+        talk.model.measure(whole).result()
     return whole
 
 

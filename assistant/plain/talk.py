@@ -35,8 +35,6 @@ from convert.untrusted import clean_line
 
 SECONDS_OF_SILENCE = 20.0
 """After so long a reply that is being written is said to be so, and then again."""
-SECONDS_TO_END = 5.0
-"""How long the end waits for the model to stop and its reply to be stored."""
 NEARLY_FULL = 0.75
 """The part of the context from which on it is told how full it is."""
 
@@ -182,9 +180,8 @@ class Talk:
             case LoadFailed(message):
                 self._loaded, self._told, self._just_told = False, "", message
                 self.problem(message)
-            case LeftOut(messages):
-                what = "the first message" if messages == 1 else f"the first {messages} messages"
-                self.note(f"The model no longer sees {what}: the context is full. /prompt shows what it sees")
+            case LeftOut():
+                self.note(f"{report.told}. /prompt shows what it sees")
             case Seen(chat, tokens, context, _) if chat == self.chat:
                 if tokens > context * NEARLY_FULL and self._meter != (tokens, context):
                     self.note(f"{tokens:,} of {context:,} tokens of the context are used")

@@ -17,7 +17,7 @@ from textual.widgets import Static
 from assistant.config import save_settings
 from assistant.conversation.attachments import with_files
 from assistant.conversation.history import History
-from assistant.conversation.model_thread import Loader
+from assistant.conversation.model_thread import SECONDS_TO_END, Loader
 from assistant.conversation.records import Entry
 from assistant.engine.options import GenerateOptions
 from assistant.settings import SETTINGS
@@ -43,8 +43,6 @@ SECONDS_OF_QUIET = 2.0
 """After a reply, before the screen may be held up."""
 SECONDS_BETWEEN_LOOKS = 1.0
 """At replies that another program writes, if there are any here."""
-SECONDS_TO_END = 5.0
-"""How long quitting waits for the model to stop and its reply to be stored."""
 
 
 class ChatScreen(ConfiguringScreen):

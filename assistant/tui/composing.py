@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 import time
 from inspect import isawaitable
@@ -17,13 +16,12 @@ from textual.content import Content
 from textual.widgets import Static
 
 from assistant.conversation.attachments import Mention, mentions, size_in_words, with_files
+from assistant.conversation.command_line import called_by
 from assistant.conversation.editor import edit
 from assistant.conversation.history import History
-from assistant.conversation.model_thread import Loader
+from assistant.conversation.model_thread import LONG, Loader
 from assistant.conversation.reports import Request
 from assistant.conversation.shelf import NOT_BEGUN
-from assistant.conversation.window import fit
-from assistant.engine.message import Message
 from assistant.engine.options import GenerateOptions
 from assistant.tui.commands import Command, find
 from assistant.tui.completion import suggest
@@ -39,10 +37,6 @@ from convert.untrusted import clean, clean_line
 
 MOST_RECALLED = 500
 SECONDS_FOR_TWICE = 2.0
-LONG = 2_000
-"""Characters from which on a message is measured before it is sent."""
-
-_COMMAND = re.compile(r"/([a-z]+)(?: +(\S.*))?")
 
 
 class ComposingScreen(SharingScreen):
@@ -80,8 +74,8 @@ class ComposingScreen(SharingScreen):
         """
         if self._history is None:
             return  # it is not open yet, or the screen says why it cannot be
-        if found := _COMMAND.fullmatch(message.text.rstrip()):
-            await self._obey(found[1], found[2] or "")
+        if called := called_by(message.text):
+            await self._obey(*called)
             return
         if not self._busy():
             self._send(message.text)
@@ -98,9 +92,8 @@ class ComposingScreen(SharingScreen):
             chat, view = await asyncio.to_thread(self._store, self._history, self._chat, text, edited)
             if edited is None:
                 self._unsent[place] = ""
-            if (
-                place == self._place
-            ):  # else the user left this chat meanwhile; the message waits there for /again
+            # Else the user left this chat meanwhile; the message waits there for /again.
+            if place == self._place:
                 await self._show_sent(chat, view, said, edited)
         except TakebackError as error:
             await self._transcript.add(Notice(f"Not sent: {error}"))
@@ -124,10 +117,7 @@ class ComposingScreen(SharingScreen):
     async def _measure(self, text: str) -> None:
         """Raise TakebackError if a long message cannot fit the context. Without a model nothing is known."""
         if self._ready and len(text) >= LONG:
-            alone = [Message("user", text)]
-            await asyncio.wrap_future(
-                self._model.ask(lambda model: fit(alone, model.count_tokens, model.info.context_length))
-            )
+            await asyncio.wrap_future(self._model.measure(text))
 
     def _store(
         self, history: History, chat: int | None, text: str, edited: int | None

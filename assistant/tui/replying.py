@@ -117,10 +117,8 @@ class ReplyingScreen(Screen[None]):
                 self._look_at_chat()
                 if request is self._shown_otherwise:
                     await self._again(request.chat)
-            case LeftOut(messages):
-                what = "the first message" if messages == 1 else f"the first {messages} messages"
-                text = f"The model no longer sees {what}: the context is full"
-                await self._transcript.add(Notice(text))
+            case LeftOut():
+                await self._transcript.add(Notice(report.told))
             case Problem(message):
                 await self._transcript.add(Notice(message))
             case Loading() | Loaded() | LoadFailed():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from assistant.engine.common_beginning import common_beginning
 from assistant.engine.message import Message
 from assistant.engine.session import Session
 from convert.errors import TakebackError
@@ -35,9 +36,7 @@ def open_slots(session: Session, request: str) -> Slots:
     plain = prompt_ids(session, request)
     full = prompt_ids(session, request + _FIRST * LENGTH)
     extra = len(full) - len(plain)
-    head = next(
-        (place for place, pair in enumerate(zip(plain, full, strict=False)) if pair[0] != pair[1]), len(plain)
-    )
+    head = common_beginning(plain, full)
     slots = Slots(request, tuple(full[:head]), tuple(full[head : head + extra]), tuple(full[head + extra :]))
     if extra < 1 or list(slots.ids(())) != plain:
         raise TakebackError("this model's tokenizer leaves no room for a suffix after the request")

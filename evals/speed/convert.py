@@ -26,10 +26,10 @@ from convert.checkpoint import open_checkpoint
 from convert.convert import convert
 from convert.errors import TakebackError
 from convert.source_digest import source_sha256
+from evals.speed.own_process import in_own_process
 
 MOST_MIB = 400
 """Resident memory that a conversion may have, in MiB."""
-_ROOT = Path(__file__).parents[2]
 _SMALL, _LARGE = (64, 192, 4), (2048, 5632, 32)
 """Hidden size, feed-forward size and heads of a tiny checkpoint and of one to measure."""
 _PIECE = 4 << 20
@@ -114,12 +114,7 @@ def _copy(weights: Path, out: Path) -> float:
 
 def _convert(source: Path, result: Path) -> tuple[float, float]:
     """Seconds of a conversion and the largest resident memory, MiB, of the process that it ran in."""
-    command = [sys.executable, "-m", "evals.speed.convert", "--convert", str(source), str(result)]
-    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise TakebackError(f"the conversion failed: {done.stderr.strip().rpartition(chr(10))[2]}")
-    told = json.loads(done.stdout)
+    told = in_own_process("the conversion", "evals.speed.convert", "--convert", str(source), str(result))
     return told["seconds"], told["memory_mib"]
 
 

@@ -6,9 +6,7 @@ and writes as many tokens, greedily. Run: python -m evals.speed.parallel MODEL
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,8 +24,8 @@ from assistant.engine.session import Session
 from assistant.engine.threads import physical_cores
 from assistant.engine.voice import Voice
 from convert.errors import TakebackError
+from evals.speed.own_process import in_own_process
 
-_ROOT = Path(__file__).parents[2]
 _TEXT = "The sea is wide and the sky is high. "
 _GREEDY = GenerateOptions(temperature=0, repeat_penalty=1, seed=1)
 _ROOM = 32
@@ -122,12 +120,9 @@ def _llama_server(
     model: Path, threads: int, prompts: list[list[int]], tokens: int, rounds: int
 ) -> dict[str, float]:
     asked = json.dumps([str(model), threads, prompts, tokens, rounds])
-    command = [sys.executable, "-m", "evals.speed.parallel", "--llama-server"]
-    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
-    done = subprocess.run(command, input=asked, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise TakebackError(f"llama-server failed: {done.stderr.strip().rpartition(chr(10))[2][:200]}")
-    found: dict[str, float] = json.loads(done.stdout.strip().rpartition("\n")[2])
+    found: dict[str, float] = in_own_process(
+        "llama-server", "evals.speed.parallel", "--llama-server", given=asked
+    )
     return found
 
 

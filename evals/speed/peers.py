@@ -6,10 +6,6 @@ python -m evals.speed.peers MODEL
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +13,9 @@ from typing import Any
 from assistant.engine.threads import physical_cores
 from convert.errors import TakebackError
 from evals.peers import DRAFT, PEERS, installed
+from evals.speed.own_process import in_own_process
 
 LENGTHS = (64, 512, 2_048, 4_096)
-_ROOT = Path(__file__).parents[2]
 
 
 def measure(
@@ -79,12 +75,7 @@ def _measure_one(
     name: str, model: Path, threads: int, lengths: Sequence[int]
 ) -> list[dict[str, float] | None]:
     asked = [name, str(model), str(threads), ",".join(map(str, lengths))]
-    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
-    command = [sys.executable, "-m", "evals.peers", *asked]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise TakebackError(f"{name} failed: {done.stderr.strip().rpartition(chr(10))[2][:200]}")
-    rows: list[dict[str, float] | None] = json.loads(done.stdout.strip().rpartition("\n")[2])
+    rows: list[dict[str, float] | None] = in_own_process(name, "evals.peers", *asked)
     return rows
 
 
