@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -114,7 +115,8 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+    _write_ahead(database)
+    for pragma in ("synchronous = FULL", "secure_delete = ON"):
         database.execute(f"PRAGMA {pragma}").fetchall()
     for pragma in ("foreign_keys = ON", "temp_store = MEMORY"):
         database.execute(f"PRAGMA {pragma}").fetchall()
@@ -129,6 +131,20 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
             f"{path} holds the chats of a newer takeback; "
             "upgrade (pip install -U takeback), or set TAKEBACK_HOME to another folder"
         )
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; SQLite may not wait for another program that does so, too, and is asked again."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _version(database: sqlite3.Connection) -> int:
