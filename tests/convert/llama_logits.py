@@ -6,15 +6,11 @@ from contextlib import contextmanager
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-
-@llama.llama_log_callback
-def _quiet(level, text, data):
-    pass
+import assistant.engine.libllama  # noqa: F401 (it takes what llama.cpp logs: a callback of our own would displace it)
 
 
 @contextmanager
 def _loaded(path):
-    llama.llama_log_set(_quiet, None)
     params = llama.llama_model_default_params()
     params.n_gpu_layers = 0
     model = llama.llama_model_load_from_file(os.fsencode(path), params)

@@ -93,7 +93,7 @@ def test_what_is_taken_back_in_one_is_in_no_other(served, says, takes_back_at):
 
 def test_a_next_turn_goes_where_the_last_one_was(served):
     with served(parallel=2, defaults=GenerateOptions(after_reset="off", max_tokens=12)) as client:
-        chats = [QUESTION, [{"role": "user", "content": "sea sea sea"}]]
+        chats = [[*QUESTION], [{"role": "user", "content": "sea sea sea"}]]
         counts = []
         for _turn in range(3):
             for chat in chats:

@@ -307,7 +307,7 @@ def log(tmp_path):
 
 
 async def test_the_log_has_levels_and_a_file_and_no_text_of_a_chat(start, log, database) -> None:
-    draft, words = "quagga in a draft", "gnu in a reply"
+    draft, words = "okapi in a draft", "gnu in a reply"
     model = ScriptedModel([text(draft), reset(len(draft)), text(words), done(words, resets=1)])
     app = start(model, log=log)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -333,7 +333,7 @@ async def test_the_log_has_levels_and_a_file_and_no_text_of_a_chat(start, log, d
     assert "a detail" not in written
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     kept = written + "".join(line for _, line in logbook.lines())
-    for word in ("quagga", "gnu", "zebra"):
+    for word in ("okapi", "gnu", "zebra"):
         assert word not in kept
 
 
